@@ -1,0 +1,1 @@
+"""The prediction engine: reading scans, registration, patches, networks, and the command line."""

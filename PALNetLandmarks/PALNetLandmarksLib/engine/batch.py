@@ -1,0 +1,475 @@
+"""Landmarks for a folder of scans, one after the other, so that it can be stopped and gone on with at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PALNetLandmarksLib.engine.batch_record import (
+    KEY_FILE,
+    STATUS_FILE,
+    CaseStatus,
+    batch_lock,
+    name_cases,
+    read_key,
+    read_statuses,
+    write_key,
+    write_statuses,
+)
+from PALNetLandmarksLib.engine.commands.common import as_landmarking_error
+from PALNetLandmarksLib.errors import DeviceError, InputError, UsageError
+from PALNetLandmarksLib.files import raise_write_error
+from PALNetLandmarksLib.landmarks import LandmarkSet, utc_text
+
+if TYPE_CHECKING:
+    from PALNetLandmarksLib.engine.predictor import Prediction
+    from PALNetLandmarksLib.engine.scan import Scan
+    from PALNetLandmarksLib.protocol import Protocol
+
+#: Endings of files that are taken for scans.
+SCAN_ENDINGS = (".obj", ".ply", ".stl", ".vtp", ".vtk", ".off", ".glb", ".gltf")
+#: Endings of the files that a batch writes for a case.
+LANDMARKS, PICTURE = ".mrk.json", ".png"
+_OURS = ("measurements.csv", "landmarks.csv", "asymmetry.csv")
+#: Statuses that stand for a person's work, which a batch never replaces.
+_BY_HAND = ("corrected", "placed")
+
+Report = Callable[[int, int, CaseStatus], None]
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What a batch does.
+
+    Parameters
+    ----------
+    folder, output : Path
+        Where the scans are, and where the results go.
+    model : str, optional
+        Folder or id of a bundle; default: the default model.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    threads : int, optional
+        Threads of the CPU for each process.
+    unit : str
+        Unit of the scans.
+    seed : int
+        Seed of the search for the face.
+    images : bool
+        Whether to make a picture of each case.
+    layout : {"wide", "long"}
+        Kind of the tables over all cases.
+    case_from_name : bool
+        Whether the scans' names become the cases' names.
+    resume : bool
+        Whether finished cases of an earlier run are kept.
+    overwrite : bool
+        Whether an earlier run is done again.
+    jobs : int
+        Processes that predict side by side.
+    """
+
+    folder: Path
+    output: Path
+    model: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    unit: str = "auto"
+    seed: int = 0
+    images: bool = False
+    layout: str = "wide"
+    case_from_name: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    jobs: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        """What, beside scan and model, decides a result."""
+        return f"unit={self.unit} seed={self.seed}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case that is to be done."""
+
+    case: str
+    scan: Path
+    name: str
+
+
+class CaseRunner:
+    """Does single cases with one model in memory.
+
+    Parameters
+    ----------
+    settings : BatchSettings
+
+    Raises
+    ------
+    BundleError, DeviceError
+        When the model cannot be used; there is no point in going on then.
+    """
+
+    def __init__(self, settings: BatchSettings) -> None:
+        from PALNetLandmarksLib.engine.bundle import load_bundle
+        from PALNetLandmarksLib.engine.predictor import Predictor
+
+        self.settings = settings
+        self.bundle = load_bundle(settings.model)
+        self.predictor = Predictor(self.bundle, settings.device, settings.threads)
+        self.model = (self.bundle.id, self.bundle.weights_sha256)
+        self.protocol: Protocol = self.bundle.protocol
+
+    def predict(self, path: Path) -> tuple[Scan, Prediction]:
+        """Read a scan and place its landmarks."""
+        from PALNetLandmarksLib.engine.reading import read_scan
+
+        scan = read_scan(path, self.settings.unit, texture=False)
+        return scan, self.predictor.predict(scan, seed=self.settings.seed)
+
+    def run(self, job: Job) -> CaseStatus:
+        """Do one case and write its files; an error becomes its status."""
+        status = CaseStatus(
+            job.case, model_id=self.model[0], model_sha256=self.model[1], settings=self.settings.fingerprint
+        )
+        started = time.perf_counter()
+        try:
+            scan, prediction = self.predict(job.scan)
+            status = replace(status, scan_sha256=scan.sha256)
+            self._write(job, scan, prediction)
+        except Exception as error:  # noqa: BLE001 - one case must not stop the others
+            return _failed(status, error, job, time.perf_counter() - started)
+        found = prediction.registration
+        return replace(
+            status,
+            status="done",
+            exit_code="0",
+            verdict=found.verdict,
+            fitness=f"{found.fitness:.3f}",
+            inlier_rms_mm=f"{found.inlier_rms_mm:.2f}",
+            missing_points=str(prediction.landmarks.count("missing")),
+            warnings=";".join(warning.code for warning in prediction.warnings),
+            seconds=f"{time.perf_counter() - started:.2f}",
+            finished_utc=utc_text(),
+        )
+
+    def _write(self, job: Job, scan: Scan, prediction: Prediction) -> None:
+        from PALNetLandmarksLib.landmark_files import write_landmarks
+
+        if self.settings.images:
+            from PALNetLandmarksLib.engine.commands.predict import registration_words
+            from PALNetLandmarksLib.engine.picture import write_picture
+
+            write_picture(
+                self.settings.output / (job.case + PICTURE),
+                scan.vertices,
+                scan.triangles,
+                prediction.landmarks,
+                prediction.scan_to_reference,
+                model=f"{self.bundle.id} {self.bundle.version}",
+                case=job.case,
+                remark=registration_words(prediction),
+            )
+        # Last, because a case counts as finished when this file is there.
+        write_landmarks(self.settings.output / (job.case + LANDMARKS), prediction.landmarks, case=job.case)
+
+
+def _failed(status: CaseStatus, error: Exception, job: Job, seconds: float) -> CaseStatus:
+    known = as_landmarking_error(error)
+    if known is None:
+        message, hint, code, number = f"Unexpected error ({type(error).__name__}).", "Run predict --debug on this scan.", "internal", 1  # fmt: skip # noqa: E501
+    else:
+        message, hint, code, number = known.message, known.hint, known.code, known.exit_code
+    for name in (str(job.scan), job.name, job.scan.name, job.scan.stem):
+        message = message.replace(name, "the scan") if len(name) > 2 else message
+    return replace(
+        status,
+        status="failed",
+        exit_code=str(number),
+        code=code,
+        message=message,
+        hint=hint,
+        seconds=f"{seconds:.2f}",
+        finished_utc=utc_text(),
+    )
+
+
+def find_scans(folder: Path, without: Path | None = None) -> list[str]:
+    """List the scans in a folder and the folders in it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look. Hidden files and folders, and folders behind symbolic links, are left out.
+    without : Path, optional
+        A folder inside it that is left out: the batch's own output.
+
+    Returns
+    -------
+    list of str
+        Paths relative to `folder`, with ``/``, in natural order (S2 before S10).
+
+    Raises
+    ------
+    InputError
+        When there is no such folder, or no scan in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder '{folder.name}'.", "Check the name.", code="batch.folder")
+    skipped = os.path.realpath(without) if without is not None else ""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders
+                      if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) != skipped]  # fmt: skip
+        for name in files:
+            if name.lower().endswith(SCAN_ENDINGS) and not name.startswith("."):
+                found.append(os.path.relpath(os.path.join(place, name), folder).replace(os.sep, "/"))
+    if not found:
+        endings = ", ".join(SCAN_ENDINGS)
+        raise InputError("There are no scans in this folder.", f"Scans are files that end in {endings}.", code="batch.empty")
+    return sorted(found, key=_natural)
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that counts numbers in names as numbers."""
+    import re
+
+    parts = re.split(r"(\d+)", text.casefold())
+    return [(0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in parts]
+
+
+def run_batch(
+    settings: BatchSettings,
+    report: Report | None = None,
+    *,
+    runner: Callable[[BatchSettings], CaseRunner] = CaseRunner,
+) -> list[CaseStatus]:
+    """Place the landmarks on every scan of a folder.
+
+    An error in one case is written down and the next one is begun. The tables ``cases.csv`` and ``status.csv`` are
+    brought up to date after every case; the tables over all cases are made at the end of what is in the output folder,
+    so that points that were corrected by hand in the meantime count.
+
+    Parameters
+    ----------
+    settings : BatchSettings
+    report : callable, optional
+        Called after each case with the number of cases done, of all cases, and the status.
+    runner : callable
+        Makes what does single cases.
+
+    Returns
+    -------
+    list of CaseStatus
+        One for each scan, in order.
+
+    Raises
+    ------
+    UsageError
+        When the output folder holds an earlier run and neither `resume` nor `overwrite` is set.
+    InputError
+        When there are no scans, or the output folder cannot be written to.
+    BundleError, DeviceError
+        When the model cannot be used.
+    """
+    scans = find_scans(settings.folder, settings.output)
+    _make_folder(settings.output)
+    with batch_lock(settings.output):
+        earlier = [name for name in (KEY_FILE, STATUS_FILE) if (settings.output / name).exists()]
+        if earlier and not (settings.resume or settings.overwrite):
+            raise UsageError(
+                "The output folder holds an earlier batch.", "Add --resume to go on with it, or --overwrite to do it again.",
+                code="batch.exists",
+            )  # fmt: skip
+        names = {scan: _text_of(scan) for scan in scans}
+        known = read_key(settings.output)
+        cases = name_cases(list(names.values()), known, from_names=settings.case_from_name)
+        write_key(settings.output, {**known, **cases})
+        jobs = [Job(cases[names[scan]], settings.folder / scan, scan) for scan in scans]
+        return _run_jobs(settings, jobs, report or (lambda done, count, status: None), runner)
+
+
+def _text_of(scan: str) -> str:
+    """Give a file name as text that can be written; bytes that are no text are shown by their numbers."""
+    return " ".join(scan.encode("utf-8", "backslashreplace").decode("utf-8").split())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+        probe = folder / ".palnet-probe.tmp"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise_write_error(error, folder)
+
+
+def _run_jobs(
+    settings: BatchSettings, jobs: Sequence[Job], report: Report, make_runner: Callable[[BatchSettings], CaseRunner]
+) -> list[CaseStatus]:
+    runner = make_runner(settings)
+    before = read_statuses(settings.output)
+    statuses = {**before, **{job.case: before.get(job.case, CaseStatus(job.case)) for job in jobs}}
+    todo, done = [], 0
+    for job in jobs:
+        kept = _kept(settings, job, statuses[job.case], runner)
+        if kept is None:
+            statuses[job.case] = CaseStatus(job.case)
+            todo.append(job)
+        else:
+            statuses[job.case] = kept
+            done += 1
+            report(done, len(jobs), kept)
+    write_statuses(settings.output, statuses)
+    try:
+        for status in _results(settings, todo, runner, make_runner):
+            statuses[status.case] = status
+            write_statuses(settings.output, statuses)
+            done += 1
+            report(done, len(jobs), status)
+    finally:
+        write_tables(settings.output, [job.case for job in jobs], runner.protocol, settings.layout)
+    return [statuses[job.case] for job in jobs]
+
+
+def _kept(settings: BatchSettings, job: Job, status: CaseStatus, runner: CaseRunner) -> CaseStatus | None:
+    """Give the status of a case that is not to be done (again); None for one that is."""
+    landmarks = settings.output / (job.case + LANDMARKS)
+    if not landmarks.exists():
+        return None
+    found = _read_case(landmarks, runner.protocol)
+    same = (
+        status.status == "done"
+        and status.model_sha256 == runner.model[1]
+        and status.settings == settings.fingerprint
+        and status.scan_sha256 == _sha256(job.scan)
+    )
+    if found is None or any(found.count(name) for name in _BY_HAND):
+        # A file that cannot be read may still be somebody's work.
+        if same:
+            return status
+        return replace(
+            status,
+            status="failed",
+            exit_code=str(InputError.exit_code),
+            code="batch.corrected",
+            message="Kept as it is: its landmarks were corrected by hand, or the file cannot be read.",
+            hint=f"To predict it again, move {landmarks.name} away.",
+        )
+    return status if same and settings.resume and (not settings.images or _has_picture(settings, job)) else None
+
+
+def _has_picture(settings: BatchSettings, job: Job) -> bool:
+    return (settings.output / (job.case + PICTURE)).exists()
+
+
+def _read_case(path: Path, protocol: Protocol) -> LandmarkSet | None:
+    from PALNetLandmarksLib.errors import LandmarkingError
+    from PALNetLandmarksLib.landmark_files import read_landmarks
+
+    try:
+        return read_landmarks(path, protocol)
+    except LandmarkingError:
+        return None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def _results(
+    settings: BatchSettings,
+    jobs: Sequence[Job],
+    runner: CaseRunner,
+    make_runner: Callable[[BatchSettings], CaseRunner],
+) -> Iterable[CaseStatus]:
+    """Do the cases, here or in several processes."""
+    if settings.jobs == 1 or len(jobs) < 2:
+        return (runner.run(job) for job in jobs)
+    return _side_by_side(settings, jobs, make_runner)
+
+
+_runner: CaseRunner | None = None  # of a process of the pool
+
+
+def _start_process(settings: BatchSettings, make_runner: Callable[[BatchSettings], CaseRunner]) -> None:
+    global _runner
+    _runner = make_runner(settings)
+
+
+def _run_here(job: Job) -> CaseStatus:
+    assert _runner is not None
+    return _runner.run(job)
+
+
+def _side_by_side(
+    settings: BatchSettings, jobs: Sequence[Job], make_runner: Callable[[BatchSettings], CaseRunner]
+) -> Iterator[CaseStatus]:
+    import multiprocessing
+
+    share = settings.threads or max(1, (os.cpu_count() or 1) // settings.jobs)
+    pool = ProcessPoolExecutor(
+        min(settings.jobs, len(jobs)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_process,
+        initargs=(replace(settings, threads=share), make_runner),
+    )
+    try:
+        pending: set[Future[CaseStatus]] = {pool.submit(_run_here, job) for job in jobs}
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise DeviceError(
+            "A process of the batch ended unexpectedly, often for lack of memory.",
+            "Run it again with --resume and fewer --jobs.",
+            code="batch.process",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def write_tables(output: Path, cases: Sequence[str], protocol: Protocol, layout: str) -> None:
+    """Write the tables over all cases from the landmark files that are there.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the batch.
+    cases : sequence of str
+        Names of the cases.
+    protocol : Protocol
+        Their landmarks.
+    layout : {"wide", "long"}
+        Kind of table.
+    """
+    from PALNetLandmarksLib.export import write_asymmetry, write_measurements
+    from PALNetLandmarksLib.landmark_files import write_landmark_cases
+
+    sets = {}
+    for case in cases:
+        path = output / (case + LANDMARKS)
+        found = _read_case(path, protocol) if path.exists() else None
+        if found is not None:
+            sets[case] = found
+    if sets:
+        measurements, landmarks, asymmetry = (output / name for name in _OURS)
+        write_measurements(measurements, sets, layout=layout)
+        write_landmark_cases(landmarks, sets, layout=layout)
+        write_asymmetry(asymmetry, sets)

@@ -1,0 +1,272 @@
+"""From a mesh as a file gives it to one that every later step can rely on.
+
+What is harmless is mended and counted; what may matter is mended with a warning; what makes the surface unreliable is
+an error. Nothing here moves a vertex.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from PALNetLandmarksLib.engine.orientation import Orientation, outward
+from PALNetLandmarksLib.engine.reading_raw import RawMesh, damaged
+from PALNetLandmarksLib.engine.resampling import triangle_normals
+from PALNetLandmarksLib.engine.scan import Cleaning, FloatArray, IntArray, ScanWarning
+from PALNetLandmarksLib.errors import InputError
+
+# A face in 100 triangles can still be told from a cube; nothing below can hold 50 landmarks.
+FEWEST_VERTICES = 50
+FEWEST_TRIANGLES = 50
+MOST_NOT_FINITE = 0.05  # share of vertices
+# Area over the square of the longest edge below which a triangle is taken to have no area.
+_FLAT = 1e-10
+
+
+@dataclass(frozen=True)
+class CleanMesh:
+    """A cleaned mesh, still in the file's unit.
+
+    Attributes
+    ----------
+    vertices : (n, 3) float64
+    triangles : (m, 3) int64
+    coordinates : (m, 3, 2) float32 or None
+        Texture coordinates of the triangles' corners.
+    cleaning : Cleaning
+    warnings : tuple of ScanWarning
+    """
+
+    vertices: FloatArray
+    triangles: IntArray
+    coordinates: npt.NDArray[np.float32] | None
+    cleaning: Cleaning
+    warnings: tuple[ScanWarning, ...]
+
+
+def clean(raw: RawMesh) -> CleanMesh:
+    """Clean a mesh.
+
+    Vertices that are no finite numbers are dropped with their triangles; exactly equal vertices are merged; triangles
+    without area and second copies of a triangle are dropped, and so are vertices without a triangle; triangles that
+    face inwards are turned round. Small loose parts and edges of more than two triangles are kept.
+
+    Parameters
+    ----------
+    raw : RawMesh
+
+    Returns
+    -------
+    CleanMesh
+
+    Raises
+    ------
+    InputError
+        ``scan.empty``, ``scan.point_cloud``, ``scan.damaged``, ``scan.not_finite``, ``scan.flat`` or
+        ``scan.too_few_triangles``.
+    """
+    vertices, triangles, coordinates = raw.vertices, raw.triangles, raw.coordinates
+    _check_content(vertices, triangles)
+    warnings: list[ScanWarning] = []
+
+    finite = np.isfinite(vertices[:, 0]) & np.isfinite(vertices[:, 1]) & np.isfinite(vertices[:, 2])
+    not_finite = int(len(vertices) - np.count_nonzero(finite))
+    if not_finite:
+        if not_finite > MOST_NOT_FINITE * len(vertices):
+            raise InputError(
+                f"{not_finite:,} of {len(vertices):,} vertices of the scan have no valid coordinates.",
+                "Export the scan again; if this persists, export it in another format.",
+                code="scan.not_finite",
+            )
+        warnings.append(
+            ScanWarning("scan.not_finite", f"{not_finite:,} vertices without valid coordinates were left out.")
+        )
+        whole = finite[triangles[:, 0]] & finite[triangles[:, 1]] & finite[triangles[:, 2]]
+        triangles, coordinates = _kept(triangles, coordinates, whole)
+        vertices = np.where(finite[:, None], vertices, 0.0)
+
+    representative = duplicate_map(vertices)
+    if representative is not None:
+        triangles = representative[triangles]
+    triangles, coordinates, degenerate = _without_degenerate(vertices, triangles, coordinates)
+    keep = _first_copies(triangles, len(vertices))
+    duplicate_triangles = int(len(keep) - np.count_nonzero(keep))
+    if duplicate_triangles:
+        triangles, coordinates = _kept(triangles, coordinates, keep)
+    _check_enough(vertices, triangles)
+
+    used = np.zeros(len(vertices), dtype=bool)
+    used[triangles] = True
+    if representative is None:
+        duplicates = 0
+    else:  # duplicates of used vertices are merged, not unreferenced
+        duplicates = int(np.count_nonzero((representative != np.arange(len(vertices))) & finite))
+    unreferenced = int(len(vertices) - np.count_nonzero(used) - duplicates - not_finite)
+    if not used.all():
+        number = np.cumsum(used) - 1
+        vertices, triangles = np.ascontiguousarray(vertices[used]), number[triangles]
+    _check_enough(vertices, triangles)
+
+    orientation = outward(vertices, triangles)
+    triangles, coordinates = _turned(triangles, coordinates, orientation)
+    warnings += _orientation_warnings(orientation, len(triangles))
+    cleaning = Cleaning(
+        not_finite_vertices=not_finite,
+        duplicate_vertices=duplicates,
+        unreferenced_vertices=unreferenced,
+        degenerate_triangles=degenerate,
+        duplicate_triangles=duplicate_triangles,
+        reversed_triangles=int(np.count_nonzero(orientation.reversed)),
+    )
+    return CleanMesh(vertices, np.ascontiguousarray(triangles), coordinates, cleaning, tuple(warnings))
+
+
+def duplicate_map(vertices: FloatArray) -> IntArray | None:
+    """Return for each vertex the first vertex at exactly the same place, (n,) int64; None if all places differ."""
+    # 64-bit hashes of the coordinates' bits: sorting numbers is ten times as fast as sorting rows.
+    words = (vertices + 0.0).view(np.uint64)  # + 0.0: minus zero and zero are one place
+    with np.errstate(over="ignore"):
+        hashes = words[:, 0] * np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= (hashes >> np.uint64(29)) + words[:, 1] * np.uint64(0xBF58476D1CE4E5B9)
+        hashes ^= (hashes >> np.uint64(32)) + words[:, 2] * np.uint64(0x94D049BB133111EB)
+        hashes ^= hashes >> np.uint64(31)
+    order = np.argsort(hashes)
+    ordered = hashes[order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    if new.all():
+        return None
+    first = np.minimum.reduceat(order, np.flatnonzero(new))  # of each place, the first in the file
+    result = np.empty(len(order), dtype=np.int64)
+    result[order] = first[np.cumsum(new) - 1]
+    if not np.array_equal(vertices[result], vertices):  # two places with one hash: all but impossible
+        _, first, inverse = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+        result = first[inverse.ravel()].astype(np.int64)
+    return result
+
+
+def _check_content(vertices: FloatArray, triangles: IntArray) -> None:
+    if not len(vertices):
+        raise InputError(
+            "The scan file holds no vertices.",
+            "Check that the export from the capture software finished, and export the scan again.",
+            code="scan.no_vertices",
+        )
+    if not len(triangles):
+        raise InputError(
+            f"The scan is a point cloud: {len(vertices):,} points without a surface.",
+            "Export it with its surface (a mesh), or build one, for example in MeshLab: Filters > Remeshing > "
+            "Surface Reconstruction: Screened Poisson. If the file should hold a mesh, it was cut off while copying.",
+            code="scan.point_cloud",
+        )
+    if triangles.min() < 0 or triangles.max() >= len(vertices):
+        raise damaged("a face names a vertex that is not in the file")
+
+
+def _check_enough(vertices: FloatArray, triangles: IntArray) -> None:
+    if len(triangles) and len(triangles) >= FEWEST_TRIANGLES and len(vertices) >= FEWEST_VERTICES:
+        return
+    if not len(triangles):
+        raise InputError(
+            "The surface of the scan has no area: all its triangles are points or lines.",
+            "Export the scan again; check in a viewer that it shows a face.",
+            code="scan.flat",
+        )
+    raise InputError(
+        f"The scan has only {len(triangles):,} triangles; that is not enough for a face.",
+        "Check that the file is a face scan, and export it at a higher resolution.",
+        code="scan.too_few_triangles",
+    )
+
+
+def _kept(
+    triangles: IntArray, coordinates: npt.NDArray[np.float32] | None, keep: npt.NDArray[np.bool_]
+) -> tuple[IntArray, npt.NDArray[np.float32] | None]:
+    return triangles[keep], None if coordinates is None else coordinates[keep]
+
+
+def _without_degenerate(
+    vertices: FloatArray, triangles: IntArray, coordinates: npt.NDArray[np.float32] | None
+) -> tuple[IntArray, npt.NDArray[np.float32] | None, int]:
+    if not len(triangles):
+        return triangles, coordinates, 0
+    # Relative to the scan's own size, so that neither metres nor huge coordinates under- or overflow.
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        extent = float((high - low).max())
+    if not np.isfinite(extent) or extent > 1e15:
+        raise damaged("some of its coordinates are impossibly large")
+    if extent == 0.0:
+        return triangles[:0], None, len(triangles)
+    scaled = (vertices - low) / extent
+    normals = triangle_normals(scaled, triangles)
+    doubled = np.einsum("md,md->m", normals, normals)
+    longest = np.zeros(len(triangles))
+    for axis in range(3):
+        column = np.ascontiguousarray(scaled[:, axis])
+        corner = [column[np.ascontiguousarray(triangles[:, k])] for k in range(3)]
+        span = np.maximum(np.maximum(corner[0], corner[1]), corner[2])
+        span -= np.minimum(np.minimum(corner[0], corner[1]), corner[2])
+        longest += span * span
+    keep = doubled > (2.0 * _FLAT * longest) ** 2
+    count = int(len(keep) - np.count_nonzero(keep))
+    if count:
+        triangles, coordinates = _kept(triangles, coordinates, keep)
+    return triangles, coordinates, count
+
+
+def _first_copies(triangles: IntArray, count: int) -> npt.NDArray[np.bool_]:
+    """Return which triangles are the first over their three vertices, whichever way round."""
+    first = np.ones(len(triangles), dtype=bool)
+    a, b, c = (np.ascontiguousarray(triangles[:, corner]) for corner in range(3))
+    low = np.minimum(np.minimum(a, b), c)
+    high = np.maximum(np.maximum(a, b), c)
+    middle = a + b + c - low - high
+    if count < 2**21:
+        keys = (low << 42) | (middle << 21) | high
+        ordered = np.sort(keys)
+        if (ordered[1:] != ordered[:-1]).all():
+            return first
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        first[order[1:]] = ordered[1:] != ordered[:-1]
+        return first
+    order = np.lexsort((high, middle, low))
+    same = np.ones(len(order) - 1, dtype=bool)
+    for column in (low, middle, high):
+        same &= column[order[1:]] == column[order[:-1]]
+    first[order[1:]] = ~same
+    return first
+
+
+def _turned(
+    triangles: IntArray, coordinates: npt.NDArray[np.float32] | None, orientation: Orientation
+) -> tuple[IntArray, npt.NDArray[np.float32] | None]:
+    turned = orientation.reversed
+    if turned.any():
+        triangles = triangles.copy()
+        triangles[turned] = triangles[turned][:, [0, 2, 1]]
+        if coordinates is not None:
+            coordinates = coordinates.copy()
+            coordinates[turned] = coordinates[turned][:, [0, 2, 1]]
+    return triangles, coordinates
+
+
+def _orientation_warnings(orientation: Orientation, count: int) -> list[ScanWarning]:
+    warnings = []
+    if orientation.inside_out:
+        warnings.append(
+            ScanWarning(
+                "scan.inside_out",
+                "The surface faced inwards and was turned round. If right and left look swapped, the file holds a "
+                "mirrored face.",
+            )
+        )
+    elif np.count_nonzero(orientation.reversed) > 0.001 * count:
+        turned = int(np.count_nonzero(orientation.reversed))
+        warnings.append(
+            ScanWarning("scan.mixed_orientation", f"{turned:,} triangles faced the wrong way and were turned round.")
+        )
+    return warnings

@@ -1,0 +1,159 @@
+"""What each network eats and how it is trained: one recipe for each network name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol as TypingProtocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor, nn
+
+from PALNetLandmarksLib.engine.cloud import COARSE_STEP
+from PALNetLandmarksLib.engine.locating import ordered_patches
+from PALNetLandmarksLib.engine.losses import combined_loss
+from PALNetLandmarksLib.engine.networks import build_network
+from PALNetLandmarksLib.engine.networks.palnet import initialise_xavier_normal
+from PALNetLandmarksLib.engine.networks.patch_transformer import PassOutput, PatchTransformer
+from PALNetLandmarksLib.engine.patches import PatchSettings
+
+Array = NDArray[np.float32]
+Batch = Mapping[str, Tensor]
+
+HIDDEN_WEIGHT = 0.25
+"""Weight of a landmark under hair or in a hole: its place can only be guessed from the rest of the face."""
+
+
+class Recipe(TypingProtocol):
+    """What training needs to know of a network."""
+
+    name: str
+    parameters: dict[str, Any]
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    bfloat16: bool
+
+    def build(self) -> nn.Module:
+        """Return a fresh network."""
+        ...
+
+    def sample(self, cloud: Array, mean: Array, landmarks: Array, generator: np.random.Generator) -> dict[str, Array]:
+        """Cut the input of one face, (n, 6) float32 in the reference frame."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
+        ...
+
+    def predict(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return landmarks, (b, l, 3)."""
+        ...
+
+
+def _nearest(cloud: Array, centres: Array, count: int) -> Array:
+    tree = cKDTree(cloud[:, :3], balanced_tree=False, compact_nodes=False)
+    return cloud[tree.query(centres, k=count)[1]]
+
+
+def distances(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Return the point errors (b, l) in mm, with a gradient that stays finite at zero."""
+    return (predicted - truth).square().sum(dim=-1).add(1e-4).sqrt()
+
+
+@dataclass
+class PatchTransformerRecipe:
+    """The default network: mean point error of both passes, pairwise distances, expected error and visibility."""
+
+    parameters: dict[str, Any]
+    name: str = "patch_transformer"
+    learning_rate: float = 1.2e-3
+    batch_size: int = 8
+    weight_decay: float = 0.01
+    bfloat16: bool = True
+    candidates: int = 640
+
+    def build(self) -> nn.Module:
+        """Return a fresh network."""
+        return build_network(self.name, self.parameters)
+
+    def sample(self, cloud: Array, mean: Array, landmarks: Array, generator: np.random.Generator) -> dict[str, Array]:
+        """Cut wide patches round the mean landmarks and a pool of close points round the true ones."""
+        near = landmarks + generator.normal(0.0, 2.0, landmarks.shape).astype(np.float32)
+        return {
+            "coarse": _nearest(cloud[::COARSE_STEP], mean, self.parameters["points"]),
+            "fine": _nearest(cloud, near, self.candidates),
+            "centres": mean,
+        }
+
+    def _passes(self, network: nn.Module, batch: Batch) -> tuple[PassOutput, PassOutput]:
+        assert isinstance(network, PatchTransformer)
+        coarse, fine = batch["coarse"], batch["fine"]
+        first = network.first_pass(coarse[..., :3], coarse[..., 3:], batch["centres"])
+        with torch.no_grad():
+            apart = (fine[..., :3] - first.landmarks[:, :, None].float()).square().sum(dim=-1)
+            nearest = apart.topk(network.points, dim=-1, largest=False, sorted=False).indices
+            fine = torch.gather(fine, 2, nearest[..., None].expand(-1, -1, -1, 6))
+        return first, network.second_pass(fine[..., :3], fine[..., 3:], first)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
+        first, second = self._passes(network, batch)
+        truth, visible = batch["landmarks"], batch["visible"]
+        weight = torch.where(visible, 1.0, HIDDEN_WEIGHT)
+        total = torch.zeros((), device=truth.device)
+        for output, share in ((first, 0.4), (second, 1.0)):
+            error = distances(output.landmarks.float(), truth)
+            between = torch.cdist(output.landmarks.float(), output.landmarks.float())
+            between_error = (between - torch.cdist(truth, truth)).abs().mean()
+            # Negative log-likelihood of an exponential distribution: least where the scale is the expected error.
+            scale = output.log_error.float()
+            likelihood = (scale + error.detach() * torch.exp(-scale)).mean()
+            seen = nn.functional.binary_cross_entropy_with_logits(output.visible_logit.float(), visible.float())
+            point = (error * weight).sum() / weight.sum()
+            total = total + share * (point + 0.2 * between_error + 0.1 * likelihood + 0.1 * seen)
+        return total
+
+    def predict(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return landmarks, (b, l, 3)."""
+        return self._passes(network, batch)[1].landmarks
+
+
+@dataclass
+class PalnetRecipe:
+    """The published network with the published loss and optimiser settings."""
+
+    parameters: dict[str, Any]
+    name: str = "palnet"
+    learning_rate: float = 1e-3
+    batch_size: int = 16
+    weight_decay: float = 0.0
+    bfloat16: bool = False  # absolute coordinates up to 150 mm would be rounded to half a millimetre
+
+    def build(self) -> nn.Module:
+        """Return a fresh network, initialised as published."""
+        network = build_network(self.name, self.parameters)
+        initialise_xavier_normal(network)
+        return network
+
+    def sample(self, cloud: Array, mean: Array, landmarks: Array, generator: np.random.Generator) -> dict[str, Array]:
+        """Cut the ordered patches, (l, k, 3), absolute coordinates."""
+        return {"points": ordered_patches(cloud[:, :3].astype(np.float64), mean, PatchSettings(points_per_patch=self.parameters["points_per_patch"]))}
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return 0.6 × mean point error + 0.4 × mean pairwise distance error, over all landmarks as published."""
+        return combined_loss(self.predict(network, batch), batch["landmarks"])
+
+    def predict(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return landmarks, (b, l, 3)."""
+        return network(batch["points"]).landmarks
+
+
+def recipe_for(name: str, landmarks: int, mirror: list[int]) -> Recipe:
+    """Return the recipe of a network by its name, for a protocol."""
+    if name == "palnet":
+        return PalnetRecipe({"landmarks": landmarks, "points_per_patch": 1000})
+    return PatchTransformerRecipe({"landmarks": landmarks, "mirror": mirror, "points": 256})

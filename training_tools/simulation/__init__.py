@@ -1,0 +1,1 @@
+"""Simulated stereophotogrammetry scans of random heads of a parametric face model."""

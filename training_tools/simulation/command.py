@@ -1,0 +1,55 @@
+"""``python -m training_tools simulate``: write simulated scans."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from PALNetLandmarksLib.errors import InputError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training_tools simulate", description=__doc__)
+    parser.add_argument("--face-model", required=True, type=Path, help="ict_face_model.npz or ICT-FaceKit's FaceXModel")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the subject folders S0001, S0002, ...")
+    parser.add_argument("--count", required=True, type=int, help="number of scans")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same scans (default 0)")
+    parser.add_argument("--first", type=int, default=1, help="number of the first subject (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--resume", action="store_true", help="keep subjects that are already there")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # one core for each process; set before Open3D and numpy's BLAS are loaded
+    from training_tools.simulation.dataset import subject_name, write_scans
+    from training_tools.simulation.face_model import LANDMARKS_FILE
+
+    if options.count < 1 or options.first < 1 or options.jobs < 1:
+        raise InputError("--count, --first and --jobs must be at least 1.", "Give positive numbers.")
+    numbers = list(range(options.first, options.first + options.count))
+    present = [k for k in numbers if (options.output / subject_name(k)).exists()]
+    if present and not options.resume:
+        raise InputError(
+            f"{subject_name(present[0])} is already in the output folder.", "Add --resume, or choose an empty folder."
+        )
+    todo = [k for k in numbers if k not in set(present)]
+    start = time.monotonic()
+    for done, (number, vertices) in enumerate(
+        write_scans(options.face_model, LANDMARKS_FILE, options.output, todo, options.seed, options.jobs), start=1
+    ):
+        rate = (time.monotonic() - start) / done
+        print(
+            f"{done}/{len(todo)} {subject_name(number)} {vertices} vertices, {rate:.2f} s a scan",
+            file=sys.stderr,
+            flush=True,
+        )
+    print(f"{len(todo)} scans written, {len(present)} kept.")
+    return 0
