@@ -11,6 +11,10 @@ from PALNetLandmarksLib.errors import LandmarkingError
 COMMANDS: dict[str, tuple[str, str]] = {
     # command: (module with ``main(arguments) -> exit code``, one line of help); imported only when it is run
     "simulate": ("training_tools.simulation.command", "write simulated stereophotogrammetry scans"),
+    "reference": ("training_tools.reference_command", "build the reference face from the parametric model"),
+    "train": ("training_tools.train_command", "train a network on annotated scans"),
+    "evaluate": ("training_tools.evaluate_command", "measure a model on annotated scans"),
+    "export": ("training_tools.export_command", "make a model bundle of a finished training"),
 }
 
 

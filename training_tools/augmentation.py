@@ -33,6 +33,7 @@ class Augmentation:
     bend_mm: float = 1.2
     mirror_share: float = 0.5
     noise_mm: float = 0.25
+    normal_noise: float = 0.08
     keep_share: tuple[float, float] = (0.65, 0.95)
     holes: int = 3
     hole_mm: tuple[float, float] = (3.0, 14.0)
@@ -96,6 +97,6 @@ def augment(
     points += generator.normal(0.0, settings.noise_mm * generator.random(), points.shape).astype(np.float32)
     # Normals follow the inverse transpose; the sine waves' own effect on them stays within the noise added here.
     normals = normals @ np.linalg.inv(matrix).astype(np.float32)
-    normals = normals + generator.normal(0.0, 0.08 * generator.random(), normals.shape).astype(np.float32)
+    normals = normals + generator.normal(0.0, settings.normal_noise * generator.random(), normals.shape).astype(np.float32)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
     return np.hstack([points, normals]), landmarks, mirrored

@@ -91,6 +91,7 @@ def measurements_wide(cases: Cases, now: datetime | None = None) -> Table:
         raise ValueError("a wide table needs sets of one protocol")
     records = [landmarks.record(now) for landmarks in sets]
     recorded = merged_columns(records, RECORD_KEYS)
+    recorded.remove("units")
     items = sets[0].protocol.measurements if sets else ()
     rows = []
     for case, landmarks, record in zip(cases, sets, records):

@@ -19,7 +19,8 @@ from .protocol import Protocol
 from .spreadsheet import number_text
 
 LAFAS_HEADER = "landmark names"
-_NUMBER = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|NaN|NA)"
+# Lengths are bounded and no digit can be matched in two ways, so that no line takes long to refuse.
+_NUMBER = r"(?:[-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,4})?|nan|NaN|NA)"
 _ROW = re.compile(
     r"(?:(?P<name>[^\s(][^\t(]*?)(?:[\s,;:]+|(?=\()))?"
     rf"\(?\s*({_NUMBER})[\s,;]+({_NUMBER})[\s,;]+({_NUMBER})\s*\)?"

@@ -57,7 +57,7 @@ def draw_views(kind: str, rng: np.random.Generator) -> list[View]:
     def view(azimuth: float, elevation: float) -> View:
         return View(azimuth + rng.normal(0, 2.0), elevation + rng.normal(0, 2.0), distance, baseline, vertical)
 
-    low, high = rng.uniform(-22.0, -4.0), rng.uniform(2.0, 20.0)
+    low, high = rng.uniform(-34.0, -8.0), rng.uniform(2.0, 20.0)
     turned = rng.normal(0, 4.0)  # nobody sits perfectly straight
     if kind == "two_pods":
         side = rng.uniform(28.0, 58.0)
@@ -143,7 +143,9 @@ class Scanner:
         self._relief = (ScalarNoise(rng, rng.uniform(2.0, 4.0)), ScalarNoise(rng, rng.uniform(5.0, 11.0)))
         self._gaps = ScalarNoise(rng, rng.uniform(9.0, 22.0))
 
-    def depth_map(self, view: View, optics: Optics, target: np.ndarray, size: tuple[float, float]):
+    def depth_map(
+        self, view: View, optics: Optics, target: np.ndarray, size: tuple[float, float]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Noisy depth of one view.
 
         Returns
@@ -157,9 +159,7 @@ class Scanner:
         focal = view.distance / optics.pixel
         width, height = int(size[0] / optics.pixel), int(size[1] / optics.pixel)
         intrinsic = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
-        rays = self._scene.create_rays_pinhole(
-            o3d.core.Tensor(intrinsic), o3d.core.Tensor(extrinsic), width, height
-        )
+        rays = self._scene.create_rays_pinhole(o3d.core.Tensor(intrinsic), o3d.core.Tensor(extrinsic), width, height)
         answer = self._scene.cast_rays(rays, nthreads=1)
         depth = answer["t_hit"].numpy()
         hit = np.isfinite(depth)

@@ -20,6 +20,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="same seed, same scans (default 0)")
     parser.add_argument("--first", type=int, default=1, help="number of the first subject (default 1)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--landmarks", type=Path, help="landmarks on the model, JSON (default: the 50 of the project)")
     parser.add_argument("--resume", action="store_true", help="keep subjects that are already there")
     return parser
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # one core for each process; set before Open3D and numpy's BLAS are loaded
-    from training_tools.simulation.dataset import subject_name, write_scans
+    from training_tools.simulation.dataset import remove_leftovers, subject_name, write_scans
     from training_tools.simulation.face_model import LANDMARKS_FILE
 
     if options.count < 1 or options.first < 1 or options.jobs < 1:
@@ -41,9 +42,12 @@ def main(arguments: Sequence[str]) -> int:
             f"{subject_name(present[0])} is already in the output folder.", "Add --resume, or choose an empty folder."
         )
     todo = [k for k in numbers if k not in set(present)]
+    if options.resume:
+        remove_leftovers(options.output, todo)
+    landmarks = options.landmarks or LANDMARKS_FILE
     start = time.monotonic()
     for done, (number, vertices) in enumerate(
-        write_scans(options.face_model, LANDMARKS_FILE, options.output, todo, options.seed, options.jobs), start=1
+        write_scans(options.face_model, landmarks, options.output, todo, options.seed, options.jobs), start=1
     ):
         rate = (time.monotonic() - start) / done
         print(

@@ -7,12 +7,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from PALNetLandmarksLib import __version__
 from PALNetLandmarksLib.errors import InputError
 from training_tools.simulation.face_model import LICENCE_NOTICE, FaceModel, load_face_model
 from training_tools.simulation.scan import SimulatedScan, simulate_scan
@@ -51,7 +52,22 @@ def write_subject(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int
     scan : SimulatedScan
     model : FaceModel
     seed, number : int
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
     """
+    try:
+        _write_whole(folder, scan, model, seed, number)
+    except OSError as error:
+        raise InputError(
+            f"{folder.name} cannot be written ({error.strerror or error}).",
+            "Check the permissions and the free space of the output folder.",
+        ) from error
+
+
+def _write_whole(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int, number: int) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         temporary.chmod(0o755)
@@ -61,6 +77,7 @@ def write_subject(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int
         (temporary / "landmarks.txt").write_text(text, encoding="utf-8", newline="\n")
         np.save(temporary / "transformation_matrix.npy", scan.scan_to_reference)
         meta = {
+            "software_version": __version__,
             "simulation_version": SIMULATION_VERSION,
             "model": model.name,
             "licence": LICENCE_NOTICE,
@@ -125,6 +142,16 @@ def write_scans(
         for row in arguments:
             yield _work(*row)
         return
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(_work, *row) for row in arguments]:
+    pool = ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn"))
+    try:
+        for future in as_completed([pool.submit(_work, *row) for row in arguments]):
             yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def remove_leftovers(output: Path, numbers: list[int]) -> None:
+    """Delete the half-written temporary folders that a killed run left for these subjects."""
+    for number in numbers:
+        for leftover in output.glob(f".{subject_name(number)}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,8 @@ SKIN = (0, 1)
 SOCKETS = (2, 3)
 SCLERAS = (4, 5)
 LICENCE_NOTICE = (
-    "Derived from ICT-FaceKit Face Model Light, copyright (c) 2020 USC Institute for Creative Technologies, MIT licence."
+    "Derived from ICT-FaceKit Face Model Light, copyright (c) 2020 USC Institute for Creative Technologies, "
+    "MIT licence."
 )
 # Vertex ranges of the source meshes (first, last) for the first six regions: see the model's own documentation.
 _SOURCE_RANGES = ((0, 9408), (9409, 11247), (13294, 13677), (13678, 14061), (21451, 22220), (23021, 23790))
@@ -352,7 +354,7 @@ def load_face_model(path: str | Path, landmarks_file: str | Path = LANDMARKS_FIL
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         return _build("ICT-FaceKit Face Model Light", arrays, Path(landmarks_file))
-    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"The face model {path.name} cannot be read ({error}).",
             "Give ict_face_model.npz or the FaceXModel folder of an ICT-FaceKit checkout.",

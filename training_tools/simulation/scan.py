@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from PALNetLandmarksLib.engine.open3d_loader import open3d
+from PALNetLandmarksLib.errors import InputError
 from training_tools.simulation import finishing
 from training_tools.simulation.capture import Optics, Scanner, draw_kind, draw_optics, draw_views
 from training_tools.simulation.dressing import DressedHead, dress, visible_triangles
@@ -20,6 +21,8 @@ from training_tools.simulation.subject import Subject, draw_subject
 
 SEEN_WITHIN_MM = 3.0
 _FEWEST, _MOST = 5_000, 200_000
+_LEAST_VISIBLE = 0.3  # share of landmarks; a scan that shows less is taken again
+_ATTEMPTS = 8
 _PERIPHERAL = ("Tr", "T_", "Pra_", "Sa_", "Pa_", "Sba_")  # not used for the true alignment: they vary too much
 
 
@@ -59,7 +62,9 @@ def rigid_fit(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _crop(vertices: np.ndarray, triangles: np.ndarray, subject: Subject, kind: str, rng: np.random.Generator):
+def _crop(
+    vertices: np.ndarray, triangles: np.ndarray, subject: Subject, kind: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Cut the scan as an operator or the software would; the cut is ragged. Returns mesh and the name of the crop."""
     names = ["none", "face", "ear_to_ear", "head", "neck"]
     shares = {
@@ -109,9 +114,9 @@ def _scanned(
     vertices, triangles = finishing.keep_components(vertices, triangles, smallest, np.array([0.0, 0.0, -40.0]))
     filled = 0
     if rng.random() < 0.7:
-        filled = int(rng.choice([12, 30, 80], p=[0.4, 0.35, 0.25]))
+        filled = int(rng.choice([12, 30, 80, 250], p=[0.35, 0.3, 0.2, 0.15]))
         vertices, triangles = finishing.fill_holes(vertices, triangles, filled)
-    rounds = int(rng.integers(1, 7)) if rng.random() < 0.75 else 0
+    rounds = int(rng.integers(1, 8)) if rng.random() < 0.9 else 0
     vertices = finishing.smooth(vertices, triangles, rounds, bool(rng.random() < 0.6))
     if refine_after and len(vertices) * 2.2 < target:
         vertices, triangles = finishing.refine(vertices, triangles)
@@ -138,7 +143,7 @@ def _scanned(
 def _cleaned(
     model: FaceModel, subject: Subject, head: DressedHead, target: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """A head as an artist leaves it: closed and smooth, without hair over the ears or clothing."""
+    """Clean a head as an artist leaves it: closed and smooth, without hair over the ears or clothing."""
     triangles = visible_triangles(model, subject)
     vertices = subject.vertices.copy()
     if rng.random() < 0.3:
@@ -194,16 +199,23 @@ def simulate_scan(model: FaceModel, seed: int, number: int) -> SimulatedScan:
     Returns
     -------
     SimulatedScan
+
+    Raises
+    ------
+    InputError
+        If no usable scan comes about.
     """
-    for attempt in range(5):
+    for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng(np.random.SeedSequence([seed, number, attempt]))
         try:
             scan = _simulate(model, rng)
         except finishing.NothingCapturedError:
             continue
-        if scan.visible.sum() >= 15 and _FEWEST * 0.8 <= len(scan.vertices) <= _MOST:
-            break
-    return scan
+        if scan.visible.mean() >= _LEAST_VISIBLE and _FEWEST <= len(scan.vertices) <= _MOST:
+            return scan
+    raise InputError(
+        f"No usable scan of subject {number} in {_ATTEMPTS} attempts.", "Check that the face model is a head in mm."
+    )
 
 
 def _simulate(model: FaceModel, rng: np.random.Generator) -> SimulatedScan:
@@ -224,7 +236,7 @@ def _simulate(model: FaceModel, rng: np.random.Generator) -> SimulatedScan:
     stable = np.array([not label.startswith(_PERIPHERAL) for label in model.labels])
     to_reference = rigid_fit(subject.landmarks[stable], mean[stable])
     pose = np.eye(4)
-    pose[:3, :3] = Rotation.random(random_state=rng).as_matrix()
+    pose[:3, :3] = Rotation.from_quat(rng.normal(size=4)).as_matrix()  # uniform over all rotations
     pose[:3, 3] = rng.uniform(-500.0, 500.0, 3)
     centre = vertices.mean(axis=0)
     turn = pose[:3, :3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from training_tools.simulation.face_model import FaceModel
 from training_tools.simulation.noise import WaveField, smoothstep
@@ -122,6 +123,16 @@ def _warp_ears(vertices: np.ndarray, neutral: np.ndarray, rng: np.random.Generat
         record[f"ear_size_{side}"] = float(size)
 
 
+def _pose_neck(vertices: np.ndarray, neutral: np.ndarray, rng: np.random.Generator, record: dict[str, float]) -> None:
+    """Bend the neck: the head stays, neck and shoulders turn under it."""
+    angle = np.radians(rng.normal(0.0, (6.0, 4.0, 3.0)))
+    pivot = np.array([0.0, -70.0, -115.0])
+    amount = smoothstep(-78.0, -150.0, neutral[:, 1] + 0.25 * (neutral[:, 2] + 60.0))[:, None]
+    offset = vertices - pivot
+    vertices += Rotation.from_rotvec(angle * amount).apply(offset) - offset
+    record["neck_pitch_deg"] = float(np.degrees(angle[0]))
+
+
 def _warp(vertices: np.ndarray, neutral: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
     """Change the proportions in place; weights are functions of the neutral positions, so landmarks follow."""
     n = neutral.astype(np.float64)
@@ -171,6 +182,7 @@ def _warp(vertices: np.ndarray, neutral: np.ndarray, rng: np.random.Generator) -
     down = smoothstep(-88.0, -125.0, n[:, 1]) * smoothstep(-190.0, -150.0, n[:, 1])
     vertices[:, 0] *= 1 + (neck - 1) * down
     vertices[:, 2] = -95.0 + (vertices[:, 2] + 95.0) * (1 + (neck - 1) * down)
+    _pose_neck(vertices, n, rng, record)
     _warp_ears(vertices, n, rng, record)
 
     rms = rng.uniform(0.6, 1.7)

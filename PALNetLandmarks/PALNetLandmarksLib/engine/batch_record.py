@@ -101,8 +101,11 @@ def name_cases(scans: Sequence[str], known: Mapping[str, str], *, from_names: bo
             parts = Path(scan).with_suffix("").parts
             case = " ".join("_".join(parts).split())
             if case.casefold() in taken:
-                raise UsageError(f"Two scans would have the case id '{case}'.", "Rename one, or leave --case-from-name out.",
-                                 code="batch.case")  # fmt: skip
+                raise UsageError(
+                    f"Two scans would have the case id '{case}'.",
+                    "Rename one, or leave --case-from-name out.",
+                    code="batch.case",
+                )
         else:
             number = max(number + 1, 1)
             while f"c{number:04d}" in taken:
@@ -158,9 +161,10 @@ def batch_lock(folder: Path) -> Iterator[None]:
             _lock(file)
         except OSError as error:
             raise UsageError(
-                "Another batch is writing to this output folder.", "Wait for it, or choose another folder.",
+                "Another batch is writing to this output folder.",
+                "Wait for it, or choose another folder.",
                 code="batch.locked",
-            ) from error  # fmt: skip
+            ) from error
         try:
             yield
         finally:

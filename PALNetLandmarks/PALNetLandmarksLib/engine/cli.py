@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from PALNetLandmarksLib import __version__
@@ -56,8 +56,13 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name in COMMANDS:
         module = importlib.import_module(f"PALNetLandmarksLib.engine.commands.{name}")
-        command = commands.add_parser(name, help=module.HELP, description=module.__doc__, allow_abbrev=False,
-                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         module.add_arguments(command)
         add_talk_arguments(command)
         command.set_defaults(run=module.run)
@@ -112,13 +117,14 @@ def _report(error: Exception, console: Console, debug: bool) -> int:
     if known is not None:
         console.error(known.message, known.hint, code=known.code, exit_code=known.exit_code)
         return known.exit_code
-    console.error(f"The program failed unexpectedly ({type(error).__name__}: {error}).", REPORT, code="internal",
-                  exit_code=1)  # fmt: skip
+    console.error(
+        f"The program failed unexpectedly ({type(error).__name__}: {error}).", REPORT, code="internal", exit_code=1
+    )
     return 1
 
 
 @contextlib.contextmanager
-def _terminable():
+def _terminable() -> Iterator[None]:
     """Let a polite request to end (SIGTERM) clean up as Ctrl-C does."""
 
     def stop(number: int, frame: object) -> NoReturn:

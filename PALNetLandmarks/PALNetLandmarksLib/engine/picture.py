@@ -29,7 +29,7 @@ from PALNetLandmarksLib.landmarks import LandmarkSet
 FloatArray = npt.NDArray[np.float64]
 
 RESEARCH_USE = "Research use only. Not for diagnosis."
-#: Expected errors are coloured from 0 to this many mm; the scale is the same in every picture, so that pictures compare.
+#: Expected errors are coloured from 0 to this many mm, in every picture, so that pictures can be compared.
 SCALE_MM = 5.0
 #: Seconds after which a renderer that does not answer is given up; a million triangles take about ten on two cores.
 TIME_LIMIT_S = 180.0
@@ -202,7 +202,8 @@ def _view_requests(landmarks: LandmarkSet, points: FloatArray) -> list[dict[str,
     found = points[~landmarks.missing]
     low, high = found.min(axis=0), found.max(axis=0)
     height = HEIGHT - _HEADER - _FOOTER
-    across = ((high - low) + 2 * _MARGIN_MM) / (np.array((_PANELS[1][1], height, _PANELS[0][1])) - (_LABEL_ROOM, 60, _LABEL_ROOM))
+    pixels = np.array((_PANELS[1][1], height, _PANELS[0][1])) - (_LABEL_ROOM, 60, _LABEL_ROOM)
+    across = ((high - low) + 2 * _MARGIN_MM) / pixels
     scale = float(across.max())
     sides = [landmark.side for landmark in landmarks.protocol.landmarks]
     return [
@@ -214,9 +215,7 @@ def _view_requests(landmarks: LandmarkSet, points: FloatArray) -> list[dict[str,
             "height": height,
             "mm_per_pixel": scale,
             "spheres": [
-                place
-                for place, side in enumerate(sides)
-                if side in view.labelled and not landmarks.missing[place]
+                place for place, side in enumerate(sides) if side in view.labelled and not landmarks.missing[place]
             ],
         }
         for view, (_, width) in zip(_VIEWS, _PANELS, strict=True)
@@ -258,7 +257,9 @@ def _render_apart(
         raise DeviceError("The picture's renderer could not be started.", _HINT, code="picture.renderer") from error
     if done.returncode != 0 or not done.stdout:
         raise DeviceError(
-            "The picture could not be rendered: this machine offers no off-screen OpenGL.", _HINT, code="picture.renderer"
+            "The picture could not be rendered: this machine offers no off-screen OpenGL.",
+            _HINT,
+            code="picture.renderer",
         )
     with np.load(io.BytesIO(done.stdout), allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}

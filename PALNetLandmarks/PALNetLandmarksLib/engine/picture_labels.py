@@ -1,4 +1,4 @@
-"""Where the labels of a view go: two columns beside the face, in the order of their points, never on top of each other."""
+"""Where the labels of a view go: two columns beside the face, in the order of their points, none over another."""
 
 from __future__ import annotations
 

@@ -48,7 +48,13 @@ def render(request: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
         what is seen from the plane through ``focus``, positive towards the viewer, -inf where there is nothing.
     """
     from vtkmodules.util.numpy_support import vtk_to_numpy
-    from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper, vtkRenderer, vtkRenderWindow, vtkWindowToImageFilter
+    from vtkmodules.vtkRenderingCore import (
+        vtkActor,
+        vtkPolyDataMapper,
+        vtkRenderer,
+        vtkRenderWindow,
+        vtkWindowToImageFilter,
+    )
 
     # These two register the OpenGL implementation.
     __import__("vtkmodules.vtkRenderingOpenGL2")
@@ -204,7 +210,7 @@ def main() -> int:
     with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as archive:
         request = {name: archive[name] for name in archive.files}
     answer = io.BytesIO()
-    np.savez(answer, **render(request))
+    np.savez(answer, allow_pickle=False, **render(request))
     with channel:
         channel.write(answer.getvalue())
     return 0

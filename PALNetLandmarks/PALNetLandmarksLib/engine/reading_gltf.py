@@ -33,6 +33,8 @@ class _FilesBeside:
             return b""
         raise FileNotFoundError("a part of the scan is missing")
 
+    __getitem__ = get  # trimesh 5 asks this way, earlier ones by get
+
 
 def read_gltf(data: bytes, folder: Path, binary: bool, texture: bool) -> RawMesh:
     """Read a GLB (`binary`) or glTF file.

@@ -25,17 +25,31 @@ HELP = "place the landmarks on a folder of scans"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("folder", metavar="FOLDER", help="folder with scans")
-    parser.add_argument("--output", metavar="FOLDER", required=True, help="folder for the results; made if it is not there")
+    parser.add_argument(
+        "--output", metavar="FOLDER", required=True, help="folder for the results; made if it is not there"
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with an earlier batch: finished cases are kept")
     again.add_argument("--overwrite", action="store_true", help="do an earlier batch again")
-    parser.add_argument("--jobs", type=positive_integer, default=1, metavar="N",
-                        help="processes side by side (default: 1); each takes about 1 GB of memory")  # fmt: skip
+    parser.add_argument(
+        "--jobs",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="processes side by side (default: 1); each takes about 1 GB of memory",
+    )
     parser.add_argument("--images", action="store_true", help="make a picture of each case")
-    parser.add_argument("--measurements-layout", choices=LAYOUTS, default="wide",
-                        help="one row per measurement, or one row per case (default: wide)")  # fmt: skip
-    parser.add_argument("--case-from-name", action="store_true",
-                        help="use the files' names as case ids; only for names that are pseudonyms")  # fmt: skip
+    parser.add_argument(
+        "--measurements-layout",
+        choices=LAYOUTS,
+        default="wide",
+        help="one row per measurement, or one row per case (default: wide)",
+    )
+    parser.add_argument(
+        "--case-from-name",
+        action="store_true",
+        help="use the files' names as case ids; only for names that are pseudonyms",
+    )
     add_model_arguments(parser)
 
 
@@ -45,7 +59,8 @@ def run(options: argparse.Namespace, console: Console) -> Outcome:
     if folder.is_dir() and output.exists() and output.resolve() == folder.resolve():
         raise UsageError("The output folder is the folder of the scans.", "Choose another one.", code="output.input")
     set_threads(options.threads)
-    from PALNetLandmarksLib.engine.batch import BatchSettings, run_batch
+    from PALNetLandmarksLib.engine.batch import run_batch
+    from PALNetLandmarksLib.engine.batch_case import BatchSettings
 
     settings = BatchSettings(
         folder=folder,

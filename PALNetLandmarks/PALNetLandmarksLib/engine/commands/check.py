@@ -14,8 +14,12 @@ HELP = "say whether a scan can be used, and what is odd about it"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scan", metavar="SCAN", help="OBJ, PLY, STL, VTP, VTK, OFF, GLB or glTF file")
-    parser.add_argument("--unit", choices=UNITS, default="auto",
-                        help="unit of the scan's coordinates (default: told from the size of the face)")  # fmt: skip
+    parser.add_argument(
+        "--unit",
+        choices=UNITS,
+        default="auto",
+        help="unit of the scan's coordinates (default: told from the size of the face)",
+    )
 
 
 def run(options: argparse.Namespace, console: Console) -> Outcome:

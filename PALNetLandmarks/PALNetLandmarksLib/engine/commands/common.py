@@ -39,14 +39,27 @@ def add_overwrite_argument(parser: argparse._ActionsContainer) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of a prediction."""
     group = parser.add_argument_group("how to predict")
-    group.add_argument("--model", metavar="BUNDLE", help="folder of a model bundle, or the id of one that is listed by "
-                       "'models list' (default: the one that comes with the program)")  # fmt: skip
+    group.add_argument(
+        "--model",
+        metavar="BUNDLE",
+        help="folder of a model bundle, or the id of one that is listed by "
+        "'models list' (default: the one that comes with the program)",
+    )
     group.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
     group.add_argument("--threads", type=positive_integer, metavar="N", help="threads of the CPU (default: all)")
-    group.add_argument("--unit", choices=UNITS, default="auto",
-                       help="unit of the scan's coordinates (default: told from the size of the face)")  # fmt: skip
-    group.add_argument("--seed", type=seed_number, default=0, metavar="N",
-                       help="seed of the search for the face (default: 0); the same seed gives the same result")  # fmt: skip
+    group.add_argument(
+        "--unit",
+        choices=UNITS,
+        default="auto",
+        help="unit of the scan's coordinates (default: told from the size of the face)",
+    )
+    group.add_argument(
+        "--seed",
+        type=seed_number,
+        default=0,
+        metavar="N",
+        help="seed of the search for the face (default: 0); the same seed gives the same result",
+    )
 
 
 def positive_integer(text: str) -> int:
@@ -115,7 +128,9 @@ def check_outputs(
     for option, path in wanted.items():
         identity = _identity(path)
         if identity in sources:
-            raise UsageError(f"{option} names an input file.", "Give the output a name of its own.", code="output.input")
+            raise UsageError(
+                f"{option} names an input file.", "Give the output a name of its own.", code="output.input"
+            )
         if identity in seen:
             message = f"{seen[identity]} and {option} name the same file."
             raise UsageError(message, "Give each output a name of its own.", code="output.same")
@@ -123,10 +138,16 @@ def check_outputs(
         probe_folder(path)
         if path.exists() and not overwrite:
             raise UsageError(
-                f"{path.name} is there already.", "Give another name, or add --overwrite to replace it.",
+                f"{path.name} is there already.",
+                "Give another name, or add --overwrite to replace it.",
                 code="output.exists",
-            )  # fmt: skip
+            )
     return wanted
+
+
+def _identity(path: Path) -> str:
+    """Give one name to a file, by whatever path it is called."""
+    return os.path.normcase(os.path.realpath(path))
 
 
 def probe_folder(path: Path) -> None:

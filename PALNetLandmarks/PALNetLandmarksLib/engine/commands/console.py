@@ -94,8 +94,9 @@ class Console:
         """Report an error: one line on standard error, or a JSON object on standard output."""
         self.clear()
         if self.as_json:
-            self.json({"error": {"code": code, "message": one_line(message), "hint": one_line(hint),
-                                 "exit_code": exit_code}})  # fmt: skip
+            self.json(
+                {"error": {"code": code, "message": one_line(message), "hint": one_line(hint), "exit_code": exit_code}}
+            )
         self._errors.write(f"{PROGRAM}: error: {one_line(f'{message} {hint}')}\n")
 
     def json(self, value: Mapping[str, Any]) -> None:

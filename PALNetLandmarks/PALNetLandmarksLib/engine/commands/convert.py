@@ -22,8 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("input", metavar="IN", help="landmark file to read")
     parser.add_argument("output", metavar="OUT", help="landmark file to write; the ending gives the format")
-    parser.add_argument("--case", type=case_name, metavar="ID",
-                        help="your name for the case, or which case to take from a file with several")  # fmt: skip
+    parser.add_argument(
+        "--case",
+        type=case_name,
+        metavar="ID",
+        help="your name for the case, or which case to take from a file with several",
+    )
     parser.add_argument("--layout", choices=LAYOUTS, default="long", help="kind of CSV table (default: long)")
     parser.add_argument("--coordinate-system", choices=("LPS", "RAS"), help="turn the points to this frame")
     parser.add_argument("--protocol", metavar="P", help="folder or JSON file of your own landmark protocol")

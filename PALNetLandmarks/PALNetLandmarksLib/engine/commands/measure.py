@@ -6,7 +6,8 @@ Without --output and --asymmetry the measurements are printed as a table.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from PALNetLandmarksLib.engine.commands.common import (
     LAYOUTS,
@@ -30,10 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("landmarks", metavar="LANDMARKS", nargs="+", help=".mrk.json, .txt, .csv or .tps file")
     parser.add_argument("--output", metavar="F.csv", help="distances, angles and indices")
     parser.add_argument("--asymmetry", metavar="F.csv", help="differences of right and left")
-    parser.add_argument("--layout", "--measurements-layout", choices=LAYOUTS, default="long",
-                        help="one row per measurement, or one row per case (default: long)")  # fmt: skip
-    parser.add_argument("--case", action="append", type=case_name, metavar="ID",
-                        help="your name for the case; once for each file (default: case001, case002, … or as in the file)")  # fmt: skip
+    parser.add_argument(
+        "--layout",
+        "--measurements-layout",
+        choices=LAYOUTS,
+        default="long",
+        help="one row per measurement, or one row per case (default: long)",
+    )
+    parser.add_argument(
+        "--case", action="append", type=case_name, metavar="ID", help="your name for the case; once for each file"
+    )
     parser.add_argument("--protocol", metavar="P", help="folder or JSON file of your own landmark protocol")
     add_overwrite_argument(parser)
 
@@ -55,7 +62,7 @@ def run(options: argparse.Namespace, console: Console) -> Outcome:
         write_measurements(outputs["--output"], cases, layout=options.layout)
     if "--asymmetry" in outputs:
         write_asymmetry(outputs["--asymmetry"], cases)
-    facts = []
+    facts: list[dict[str, Any]] = []
     for case, landmarks in cases.items():
         values = measure(landmarks)
         facts.append(
@@ -121,16 +128,18 @@ def read_cases(
             found = {f"case{number:03d}": found["case"]}
         for case, landmarks in found.items():
             if case in cases:
-                raise UsageError(f"The case id '{case}' is there twice.", "Give each case its own with --case.",
-                                 code="landmarks.case")  # fmt: skip
+                raise UsageError(
+                    f"The case id '{case}' is there twice.",
+                    "Give each case its own with --case.",
+                    code="landmarks.case",
+                )
             cases[case] = landmarks
     return cases
 
 
-def _table(case: str, rows: list[dict[str, object]]) -> str:
+def _table(case: str, rows: list[dict[str, Any]]) -> str:
     lines = ["case\tmeasurement\tvalue\tunit\tflags"]
     for row in rows:
-        value = row["value"]
-        shown = "" if value != value else f"{value:.2f}"  # noqa: PLR0124 - NaN is not equal to itself
-        lines.append(f"{case}\t{row['id']}\t{shown}\t{row['unit']}\t{' '.join(row['flags'])}")  # type: ignore[arg-type]
+        shown = "" if math.isnan(row["value"]) else f"{row['value']:.2f}"
+        lines.append(f"{case}\t{row['id']}\t{shown}\t{row['unit']}\t{' '.join(row['flags'])}")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ Without an output option the landmarks are printed as a table. Coordinates are t
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -39,20 +40,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scan", metavar="SCAN", help="OBJ, PLY, STL, VTP, VTK, OFF, GLB or glTF file")
     group = parser.add_argument_group("what to write")
-    group.add_argument("--output", metavar="F.mrk.json",
-                       help="landmarks: .mrk.json (3D Slicer), .txt (LAFAS), .csv or .tps")  # fmt: skip
+    group.add_argument(
+        "--output", metavar="F.mrk.json", help="landmarks: .mrk.json (3D Slicer), .txt (LAFAS), .csv or .tps"
+    )
     group.add_argument("--csv", metavar="F.csv", help="landmarks as a table")
     group.add_argument("--measurements", metavar="F.csv", help="distances, angles and indices")
-    group.add_argument("--measurements-layout", choices=LAYOUTS, default="long",
-                       help="one row per measurement, or one row per case (default: long)")  # fmt: skip
+    group.add_argument(
+        "--measurements-layout",
+        choices=LAYOUTS,
+        default="long",
+        help="one row per measurement, or one row per case (default: long)",
+    )
     group.add_argument("--asymmetry", metavar="F.csv", help="differences of right and left")
     group.add_argument("--image", metavar="F.png", help="picture of the face with its landmarks")
-    group.add_argument("--case", type=case_name, default="case", metavar="ID",
-                       help="your name for the case in tables and picture; not the name of a person")  # fmt: skip
+    group.add_argument(
+        "--case",
+        type=case_name,
+        default="case",
+        metavar="ID",
+        help="your name for the case in tables and picture; not the name of a person",
+    )
     add_overwrite_argument(group)
     add_model_arguments(parser)
-    parser.add_argument("--init", metavar="F.mrk.json",
-                        help="3 or more landmarks picked on this scan, to start from instead of searching for the face")  # fmt: skip
+    parser.add_argument(
+        "--init",
+        metavar="F.mrk.json",
+        help="3 or more landmarks picked on this scan, to start from instead of searching for the face",
+    )
 
 
 def run(options: argparse.Namespace, console: Console) -> Outcome:
@@ -155,7 +169,7 @@ def _table(landmarks: LandmarkSet) -> str:
     lines = ["label\tx_mm\ty_mm\tz_mm\texpected_error_mm\tstatus"]
     for place, label in enumerate(landmarks.protocol.labels):
         numbers = [*landmarks.positions[place], landmarks.expected_error_mm[place]]
-        cells = ["" if value != value else f"{value:.2f}" for value in numbers]
+        cells = ["" if math.isnan(value) else f"{value:.2f}" for value in numbers]
         lines.append("\t".join([label, *cells, landmarks.status[place]]))
     return "\n".join(lines)
 

@@ -65,7 +65,15 @@ class Pass(nn.Module):
     """One look at all patches: encode the points, let the landmarks attend to each other, locate each landmark."""
 
     def __init__(
-        self, landmarks: int, kinds: int, widths: tuple[int, ...], width: int, layers: int, heads: int, scale: float
+        self,
+        landmarks: int,
+        kinds: int,
+        widths: tuple[int, ...],
+        width: int,
+        layers: int,
+        heads: int,
+        scale: float,
+        follows: bool,
     ) -> None:
         super().__init__()
         self.scale = scale
@@ -74,7 +82,7 @@ class Pass(nn.Module):
         self.pooled = nn.Linear(2 * widths[-1], width)
         self.position = nn.Linear(3, width)
         self.label = nn.Embedding(landmarks, width)
-        self.context = nn.Linear(width, width)
+        self.context = nn.Linear(width, width) if follows else None
         layer = nn.TransformerEncoderLayer(
             width, heads, 2 * width, dropout=0.05, activation="gelu", batch_first=True, norm_first=True
         )
@@ -102,7 +110,7 @@ class Pass(nn.Module):
         side : (l, 1, 3)
             Factors that reflect the patches of the left side.
         context : (b, l, c) or None
-            Tokens of the pass before.
+            Tokens of the pass before, where there is one.
         """
         batch, landmarks, count, _ = patches.shape
         points = patches[..., :3] * side
@@ -113,7 +121,7 @@ class Pass(nn.Module):
         features = features.reshape(landmarks, batch, count, -1)
         pooled = torch.cat([features.max(dim=2).values, features.mean(dim=2)], dim=-1).transpose(0, 1)
         tokens = self.pooled(pooled) + self.label.weight + self.position(centres / POSITION_SCALE)
-        if context is not None:
+        if self.context is not None:
             tokens = tokens + self.context(context)
         tokens = self.attention(tokens)
         query = self.query(tokens).transpose(0, 1)[..., None] / features.shape[-1] ** 0.5
@@ -165,8 +173,8 @@ class PatchTransformer(nn.Module):
         reflected[[i for i, m in enumerate(mirror) if m < i], :, 0] = -1.0
         self.register_buffer("side", reflected, persistent=False)
         widths = tuple(point_widths)
-        self.coarse = Pass(landmarks, len(kinds), widths, width, layers, heads, COARSE_SCALE)
-        self.fine = Pass(landmarks, len(kinds), widths, width, 2, heads, FINE_SCALE)
+        self.coarse = Pass(landmarks, len(kinds), widths, width, layers, heads, COARSE_SCALE, follows=False)
+        self.fine = Pass(landmarks, len(kinds), widths, width, 2, heads, FINE_SCALE, follows=True)
 
     def first_pass(self, points: Tensor, normals: Tensor, centres: Tensor) -> PassOutput:
         """Look at wide patches (b, l, k, 3) round the centres (b, l, 3)."""

@@ -1,0 +1,159 @@
+"""Cleaning: what is mended, what is counted, what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from PALNetLandmarksLib.engine.cleaning import CleanMesh, clean, duplicate_map
+from PALNetLandmarksLib.engine.reading_raw import RawMesh
+from PALNetLandmarksLib.errors import InputError
+
+
+def patch(rows: int = 12, columns: int = 10, bulge: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return a shell that bulges towards +z, as a face does; its triangles face +z."""
+    x, y = np.meshgrid(np.linspace(-1, 1, columns), np.linspace(-1, 1, rows))
+    vertices = np.stack([70 * x, 90 * y, bulge * (2 - x**2 - y**2)], axis=-1).reshape(-1, 3)
+    corner = np.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = (q.ravel() for q in (corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]))
+    return vertices, np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
+
+
+VERTICES, TRIANGLES = patch()
+
+
+def cleaned(vertices: np.ndarray, triangles: np.ndarray, coordinates: np.ndarray | None = None) -> CleanMesh:
+    return clean(RawMesh(np.asarray(vertices, dtype=float), np.asarray(triangles, dtype=np.int64), coordinates))
+
+
+def refusal(vertices: np.ndarray, triangles: np.ndarray) -> str:
+    with pytest.raises(InputError) as caught:
+        cleaned(vertices, triangles)
+    assert caught.value.hint
+    return caught.value.code
+
+
+def facing(mesh: CleanMesh) -> np.ndarray:
+    a, b, c = (mesh.vertices[mesh.triangles[:, k]] for k in range(3))
+    return np.cross(b - a, c - a)[:, 2]
+
+
+def test_a_good_mesh_is_left_alone() -> None:
+    mesh = cleaned(VERTICES, TRIANGLES)
+    np.testing.assert_array_equal(mesh.vertices, VERTICES)
+    np.testing.assert_array_equal(mesh.triangles, TRIANGLES)
+    assert mesh.warnings == () and mesh.cleaning == type(mesh.cleaning)()
+
+
+def test_few_invalid_vertices_are_dropped_with_a_warning() -> None:
+    vertices = VERTICES.copy()
+    vertices[3, 1], vertices[50, 0] = np.nan, np.inf
+    mesh = cleaned(vertices, TRIANGLES)
+    assert mesh.cleaning.not_finite_vertices == 2
+    assert [warning.code for warning in mesh.warnings] == ["scan.not_finite"]
+    assert np.isfinite(mesh.vertices).all() and len(mesh.vertices) == len(VERTICES) - 2
+    vertices[:10] = np.nan
+    assert refusal(vertices, TRIANGLES) == "scan.not_finite"
+
+
+def test_triangle_soup_is_welded_in_the_order_of_the_file() -> None:
+    mesh = cleaned(VERTICES[TRIANGLES].reshape(-1, 3), np.arange(TRIANGLES.size).reshape(-1, 3))
+    assert len(mesh.vertices) == len(VERTICES)
+    assert mesh.cleaning.duplicate_vertices == TRIANGLES.size - len(VERTICES)
+    assert mesh.cleaning.unreferenced_vertices == 0
+    np.testing.assert_array_equal(mesh.vertices[mesh.triangles], VERTICES[TRIANGLES])
+    np.testing.assert_array_equal(mesh.vertices[0], VERTICES[TRIANGLES[0, 0]])
+
+
+def test_duplicate_map_is_exact() -> None:
+    generator = np.random.default_rng(0)
+    base = generator.normal(size=(500, 3))
+    choice = generator.integers(500, size=3000)
+    vertices = base[choice]
+    _, first, inverse = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+    np.testing.assert_array_equal(duplicate_map(vertices), first[inverse.ravel()])
+    assert duplicate_map(base) is None
+    near = np.array([[0.0, 1, 2], [0.0, 1, np.nextafter(2, 3)], [-0.0, 1, 2]])
+    np.testing.assert_array_equal(duplicate_map(near), [0, 1, 0])  # minus zero is zero; a last bit is another place
+
+
+def test_degenerate_duplicate_and_unused() -> None:
+    vertices = np.vstack([VERTICES, [[500, 0, 0], [501, 0, 0]], (VERTICES[[0]] + VERTICES[[1]]) / 2])
+    bad = [[0, 0, 1], [5, 6, 5], [0, 1, len(vertices) - 1], TRIANGLES[4], TRIANGLES[7][[1, 2, 0]], TRIANGLES[9][::-1]]
+    mesh = cleaned(vertices, np.vstack([TRIANGLES, bad]))
+    assert mesh.cleaning.degenerate_triangles == 3  # twice the same vertex, and three in line
+    assert mesh.cleaning.duplicate_triangles == 3
+    assert mesh.cleaning.unreferenced_vertices == 3
+    np.testing.assert_array_equal(mesh.triangles, TRIANGLES)
+    np.testing.assert_array_equal(mesh.vertices, VERTICES)
+
+
+def test_inside_out_is_turned_with_its_texture() -> None:
+    coordinates = np.arange(TRIANGLES.size * 2, dtype=np.float32).reshape(-1, 3, 2)
+    mesh = cleaned(VERTICES, TRIANGLES[:, [0, 2, 1]], coordinates[:, [0, 2, 1]])
+    assert (facing(mesh) > 0).all()
+    assert [warning.code for warning in mesh.warnings] == ["scan.inside_out"]
+    assert mesh.cleaning.reversed_triangles == len(TRIANGLES)
+    np.testing.assert_array_equal(mesh.triangles, TRIANGLES)
+    np.testing.assert_array_equal(mesh.coordinates, coordinates)
+
+
+def test_mirrored_face_counts_as_inside_out() -> None:
+    mesh = cleaned(VERTICES * (-1, 1, 1), TRIANGLES)
+    assert (facing(mesh) > 0).all() and "mirrored" in mesh.warnings[0].message
+
+
+def test_some_turned_triangles_follow_the_majority() -> None:
+    generator = np.random.default_rng(1)
+    turned = generator.random(len(TRIANGLES)) < 0.3
+    triangles = TRIANGLES.copy()
+    triangles[turned] = triangles[turned][:, [0, 2, 1]]
+    mesh = cleaned(VERTICES, triangles)
+    assert (facing(mesh) > 0).all()
+    assert [warning.code for warning in mesh.warnings] == ["scan.mixed_orientation"]
+    assert mesh.cleaning.reversed_triangles == turned.sum()
+
+
+def test_hollow_of_a_mouth_keeps_facing_forwards_and_a_closed_speck_is_mended() -> None:
+    hollow, faces = patch(6, 6, bulge=-30.0)  # seen from the front, a cup
+    cube = np.array([[x, y, z] for x in (0, 5) for y in (0, 5) for z in (0, 5)], dtype=float) + (200, 0, 0)
+    sides = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    box = np.array([t for a, b, c, d in sides for t in ((a, b, c), (a, c, d))])
+    count = len(VERTICES)
+    vertices = np.vstack([VERTICES, hollow * 0.2, cube])
+    parts = [TRIANGLES, faces + count, box + count + len(hollow)]
+
+    def volume(mesh: CleanMesh) -> float:
+        corners = mesh.vertices[mesh.triangles[-len(box) :]] - (202.5, 2.5, 2.5)
+        return float(np.linalg.det(corners).sum() / 6)
+
+    outwards = volume(cleaned(vertices, np.vstack(parts)))
+    inwards = volume(cleaned(vertices, np.vstack([*parts[:2], parts[2][:, ::-1]])))
+    assert outwards == pytest.approx(125.0) and inwards == pytest.approx(125.0)
+    mesh = cleaned(vertices, np.vstack(parts))
+    assert (facing(mesh)[len(TRIANGLES) : len(TRIANGLES) + len(faces)] > 0).all()
+
+
+def test_branching_edges_and_loose_parts_are_kept() -> None:
+    fin = np.array([[0, 1, len(VERTICES)]])
+    specks = np.arange(9).reshape(3, 3) + len(VERTICES) + 1
+    vertices = np.vstack([VERTICES, VERTICES[0] + [0, 0, 30], np.random.default_rng(0).normal(size=(9, 3)) + 150])
+    mesh = cleaned(vertices, np.vstack([TRIANGLES, fin, TRIANGLES[[0]][:, [1, 0, 2]] * 0 + [[0, 1, 40]], specks]))
+    assert len(mesh.triangles) == len(TRIANGLES) + 5
+
+
+def test_refusals() -> None:
+    assert refusal(np.empty((0, 3)), np.empty((0, 3))) == "scan.no_vertices"
+    assert refusal(VERTICES, np.empty((0, 3))) == "scan.point_cloud"
+    assert refusal(VERTICES, TRIANGLES + 1) == "scan.damaged"
+    assert refusal(VERTICES, TRIANGLES - 1) == "scan.damaged"
+    assert refusal(VERTICES, TRIANGLES[:3]) == "scan.too_few_triangles"
+    assert refusal(VERTICES * 0 + 7, TRIANGLES) == "scan.flat"
+    assert refusal(VERTICES * (1, 0, 0), TRIANGLES) == "scan.flat"
+    assert refusal(VERTICES * 1e300, TRIANGLES) == "scan.damaged"
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_scale_does_not_matter(scale: float) -> None:
+    mesh = cleaned(VERTICES * scale, TRIANGLES)
+    assert len(mesh.triangles) == len(TRIANGLES) and mesh.warnings == ()

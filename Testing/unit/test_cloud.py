@@ -1,0 +1,74 @@
+"""The surface cloud: even, pose independent, cut to the face."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PALNetLandmarksLib.engine.cloud import COARSE_STEP, SurfaceCloud, face_cloud, sample_surface
+from PALNetLandmarksLib.engine.rigid import apply_transform, random_rotation
+from PALNetLandmarksLib.errors import RegistrationError
+
+
+def grid(size: float = 40.0, cells: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A flat square of side ``size`` in z = 0."""
+    axis = np.linspace(0.0, size, cells + 1)
+    x, y = np.meshgrid(axis, axis)
+    vertices = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size)])
+    corner = (np.arange(cells)[:, None] * (cells + 1) + np.arange(cells)).ravel()
+    triangles = np.concatenate([
+        np.column_stack([corner, corner + 1, corner + cells + 2]),
+        np.column_stack([corner, corner + cells + 2, corner + cells + 1]),
+    ])  # fmt: skip
+    return vertices, triangles.astype(np.int64), np.tile([0.0, 0.0, 1.0], (len(vertices), 1))
+
+
+def test_points_lie_on_the_surface_and_cover_it_evenly() -> None:
+    points, normals = sample_surface(*grid(), count=1600, seed=0)
+    assert points.shape == (1600, 3)
+    assert np.abs(points[:, 2]).max() == 0.0
+    np.testing.assert_allclose(normals, np.tile([0.0, 0.0, 1.0], (1600, 1)))
+    cells = np.histogram2d(points[:, 0], points[:, 1], bins=8, range=[[0, 40], [0, 40]])[0]
+    # 25 points belong to each cell; a random sample would scatter by 5.
+    assert cells.std() < 3.0
+
+
+def test_sample_moves_with_the_surface() -> None:
+    vertices, triangles, normals = grid()
+    rotation = random_rotation(np.random.default_rng(1))
+    points, _ = sample_surface(vertices, triangles, normals, 500, seed=3)
+    turned, turned_normals = sample_surface(vertices @ rotation.T, triangles, normals @ rotation.T, 500, seed=3)
+    np.testing.assert_allclose(turned, points @ rotation.T, atol=1e-9)
+    np.testing.assert_allclose(turned_normals, np.tile(rotation[:, 2], (500, 1)), atol=1e-9)
+
+
+def test_large_triangles_get_points_by_their_area() -> None:
+    vertices = np.array([[0.0, 0, 0], [30, 0, 0], [0, 30, 0], [100, 0, 0], [110, 0, 0], [100, 10, 0]])
+    triangles = np.array([[0, 1, 2], [3, 4, 5]])
+    points, _ = sample_surface(vertices, triangles, np.tile([0.0, 0, 1], (6, 1)), 1000)
+    assert abs((points[:, 0] < 50).sum() - 900) <= 1
+
+
+def test_cloud_is_cut_to_the_box_of_the_landmarks() -> None:
+    vertices, triangles, _ = grid(400.0, 100)
+    mean = np.array([[190.0, 190.0, 0.0], [210.0, 210.0, 0.0]])
+    shift = np.eye(4)
+    shift[:3, 3] = [5.0, 0.0, 0.0]
+    cloud = face_cloud(vertices, triangles, shift, mean)
+    aligned = apply_transform(shift, cloud.points)
+    assert aligned[:, :2].min() > 190 - 36
+    assert aligned[:, :2].max() < 210 + 36
+    assert len(cloud.points) == pytest.approx(84.0**2 / 2.0, rel=0.1)
+    assert len(cloud.coarse.points) == -(-len(cloud.points) // COARSE_STEP)
+
+
+def test_nearest_repeats_points_of_a_tiny_cloud() -> None:
+    cloud = SurfaceCloud(np.eye(3), np.eye(3))
+    points, normals = cloud.nearest(np.zeros((2, 3)), 7)
+    assert points.shape == normals.shape == (2, 7, 3)
+
+
+def test_no_surface_in_the_box_is_refused() -> None:
+    vertices, triangles, _ = grid()
+    with pytest.raises(RegistrationError) as caught:
+        face_cloud(vertices, triangles, np.eye(4), np.array([[5000.0, 0.0, 0.0], [5010.0, 0.0, 0.0]]))
+    assert caught.value.hint
