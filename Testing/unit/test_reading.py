@@ -433,6 +433,11 @@ def test_bad_file_has_its_own_error(tmp_path: Path, name: str, content: str | by
     refused(save(tmp_path, name, content), code)
 
 
+def test_ply_counts_are_checked_before_anything_is_read(tmp_path: Path) -> None:
+    content = ply_binary().replace(b"element face 390", b"element face 5000000000")
+    assert "its header announces" in refused(save(tmp_path, "a.ply", content), "scan.truncated").message
+
+
 def test_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(tmp_path / "absent.obj", "scan.not_found")
     refused(tmp_path, "scan.folder")

@@ -12,7 +12,7 @@ from PALNetLandmarksLib.engine.registration import (
     register,
     register_from_landmarks,
 )
-from PALNetLandmarksLib.engine.registration_elastic import ElasticFit, fitted_face
+from PALNetLandmarksLib.engine.registration_elastic import ElasticFit, Stage, fit_elastic, fitted_face
 from PALNetLandmarksLib.engine.registration_features import shape_descriptors, thin
 from PALNetLandmarksLib.engine.registration_search import Sample
 from PALNetLandmarksLib.engine.registration_verification import gather_evidence
@@ -55,24 +55,29 @@ def ball(rings=110, sectors=150):
     return Mesh(np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1), triangles)
 
 
-# Height (mm), place (x, y in mm from the nose tip) and widths (mm) of what makes a head a face.
+# Height (mm), place (x, y in mm from the nose tip) and widths (mm) of what a face has besides its nose.
 FEATURES = (
-    (24, 0, 4, 9, 16), (10, 0, 28, 8, 14), (5, 0, -3, 17, 8), (7, 0, 52, 42, 10), (6, 0, -32, 22, 5),
-    (5, 0, -45, 18, 5), (-4, 0, -38.5, 26, 3), (9, 0, -66, 20, 12), (-8, 31, 38, 13, 8), (-8, -31, 38, 13, 8),
-    (5, 46, 8, 15, 14), (5, -46, 8, 15, 14),
+    (7, 0, 54, 40, 9), (6, 0, -32, 22, 5), (5, 0, -45, 18, 5), (-5, 0, -38.5, 26, 3), (10, 0, -68, 20, 10),
+    (-12, 31, 38, 13, 9), (-12, -31, 38, 13, 9), (6, 46, 8, 15, 14), (6, -46, 8, 15, 14),
 )  # fmt: skip
+
+
+def nose_ridge(x, y):
+    """Rises from the root (45 mm up) to the tip and falls steeply to the lip."""
+    along = np.where(y > 0, np.clip(1 - y / 45, 0, 1), np.exp(-((y / 7) ** 2)))
+    return 26 * along * np.exp(-((x / (8 + 7 * along)) ** 2))
 
 
 def head(proportions=(1.0, 1.0, 1.0), nose=1.0, noise=0.0, seed=0):
     """Ellipsoid with a face; origin near the nose tip, +x left, +y up, +z forward."""
     grid = ball()
     vertices = grid.vertices * [74, 115, 95] + [0, 12, -105]
-    front = np.clip(grid.vertices[:, 2] * 3, 0, 1)
-    for number, (height, x, y, wide, high) in enumerate(FEATURES):
-        bump = height * np.exp(-(((vertices[:, 0] - x) / wide) ** 2 + ((vertices[:, 1] - y) / high) ** 2) / 2)
-        vertices[:, 2] += front * bump * (nose if number < 3 else 1.0)
-    ear = np.exp(-((np.hypot(vertices[:, 1] - 20, vertices[:, 2] + 105) - 18) ** 2) / 60)
-    vertices[:, 0] += np.sign(vertices[:, 0]) * 14 * ear * (np.abs(vertices[:, 0]) > 55)
+    x, y, front = vertices[:, 0].copy(), vertices[:, 1].copy(), np.clip(grid.vertices[:, 2] * 3, 0, 1)
+    vertices[:, 2] += front * nose * nose_ridge(x, y)
+    for height, across, up, wide, high in FEATURES:
+        vertices[:, 2] += front * height * np.exp(-(((x - across) / wide) ** 2 + ((y - up) / high) ** 2) / 2)
+    ear = np.exp(-((np.hypot(y - 20, vertices[:, 2] + 105) - 18) ** 2) / 60)
+    vertices[:, 0] += np.sign(x) * 14 * ear * (np.abs(x) > 55)
     vertices += np.random.default_rng(seed).normal(size=vertices.shape) * noise
     return Mesh(vertices * proportions, grid.triangles)
 
@@ -105,12 +110,11 @@ CASES = {
     "whole head": (head(), None),
     "child": (head((0.86, 0.85, 0.88), noise=0.2), lambda p: p[:, 2] > -150),
     "large man, big nose": (head((1.1, 1.12, 1.06), nose=1.25, noise=0.2), lambda p: p[:, 2] > -160),
-    "ear to ear": (head((0.96, 1.02, 1.0), nose=0.9, noise=0.3), lambda p: p[:, 2] > -100),
     "mask": (head((1.03, 0.97, 1.0), noise=0.1), lambda p: (p[:, 2] > -70) & (p[:, 1] > -80)),
 }
 
 
-@pytest.mark.parametrize("number, name", enumerate(CASES))
+@pytest.mark.parametrize("number, name", list(enumerate(CASES)))
 def test_finds_the_face_in_any_pose(reference, number, name):
     mesh, part = CASES[name]
     mesh = mesh if part is None else mesh.cut(part(mesh.vertices))
@@ -184,15 +188,18 @@ def test_refuses_a_handful_of_points(reference):
         register(head(), reference, sample=(points, points))
 
 
-@pytest.mark.parametrize("turn", [(0, 0, np.pi), (0, np.pi, 0), (np.pi, 0, 0), (0, 0.6, 0), (0, 0, np.pi / 2)])
+@pytest.mark.parametrize("turn", [(0, 0, np.pi), (0, np.pi, 0), (np.pi, 0, 0), (0, 1.2, 0), (0, 0, np.pi / 2)])
 def test_evidence_speaks_against_a_face_in_a_wrong_pose(reference, turn):
     mesh = head()
     sample = Sample(*even_points(mesh.vertices, mesh.triangles, 10_000, 0))
-
+    tree = sample.tree()
     def score(pose):
-        fit = ElasticFit(pose, np.zeros(reference.modes.count))
+        start = ElasticFit(pose, np.zeros(reference.modes.count))
+        fit = fit_elastic(
+            tree, sample.points, sample.normals, *reference.face, reference.modes, start, (Stage(12.0, 3, 5, 0.2),)
+        )
         face = fitted_face(*reference.face, reference.modes, fit)
-        return gather_evidence(sample.tree(), sample.points, sample.normals, face, reference.central_count).score
+        return gather_evidence(tree, sample.points, sample.normals, face, reference.central_count).score
 
     wrong = np.eye(4)
     wrong[:3, :3] = rotation_from_vector(turn)
@@ -307,11 +314,12 @@ def test_descriptor_of_a_lonely_point_is_empty():
 
 
 def test_thinning_keeps_distance_and_leaves_no_gap(reference):
-    points = reference.points.astype(float)
+    points = reference.face[0]
     kept = thin(points, 8.0)
-    between = np.linalg.norm(points[kept][:, None] - points[kept][None], axis=2) + 100 * np.eye(len(kept))
-    assert between.min() >= 8.0
-    assert np.linalg.norm(points[:, None] - points[kept][None], axis=2).min(1).max() < 8.0
+    between = np.linalg.norm(points[:, None] - points[kept][None], axis=2)
+    assert between.min(1).max() < 8.0
+    between[kept, np.arange(len(kept))] = np.inf
+    assert between[kept].min() >= 8.0
     np.testing.assert_array_equal(kept, thin(apply_transform(random_pose(4), points), 8.0))
 
 

@@ -41,8 +41,8 @@ def test_facts_of_a_sheet_with_a_hole_and_a_speck() -> None:
 
 def test_inside_out_branches_and_units_are_said() -> None:
     vertices, triangles = grid()
-    vertices = np.vstack([vertices, vertices[18] + [0, 5, 40], vertices[19] + [0, 5, 40]])
-    triangles = np.vstack([triangles, [[18, 19, 357]], [[18, 358, 19]]])
+    vertices = np.vstack([vertices, vertices[18] + [0, 5, 40]])
+    triangles = np.vstack([triangles, [[18, 19, 357]]])  # a fin: three triangles at one edge
     facts = check_scan(scan_from_arrays(vertices / 1000, triangles[:, ::-1], unit="auto"))
     assert facts.inside_out and facts.reversed_triangles > 0.9 * len(triangles)
     assert facts.unit == "m" and facts.scale_to_mm == 1000.0 and facts.non_manifold_edges == 1

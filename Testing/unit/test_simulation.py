@@ -99,7 +99,9 @@ def written(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray]:
     data = path.read_bytes()
     header, _, body = data.partition(b"end_header\n")
-    count = {words[1]: int(words[2]) for line in header.decode().splitlines() if (words := line.split())[0] == "element"}
+    count = {
+        words[1]: int(words[2]) for line in header.decode().splitlines() if (words := line.split())[0] == "element"
+    }
     vertices = np.frombuffer(body, "<f4", count["vertex"] * 3).reshape(-1, 3)
     rows = np.frombuffer(body[vertices.nbytes :], [("n", "u1"), ("corners", "<i4", 3)])
     assert len(rows) == count["face"]
@@ -178,9 +180,7 @@ def test_poses_are_arbitrary(written: Path) -> None:
         assert np.trace(one.T @ other) < 2.9
 
 
-def test_same_seed_gives_the_same_bytes_in_any_order(
-    written: Path, files: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_same_seed_gives_the_same_bytes_in_any_order(written: Path, files: tuple[Path, Path], tmp_path: Path) -> None:
     # other order, other processes, each with one thread
     list(write_scans(*files, tmp_path, [3, 2], seed=5, jobs=2))
     for number in (2, 3):

@@ -39,6 +39,7 @@ class Optics:
     grazing: float
     edge: float
     edge_loss: float
+    near_edge_loss: float
     miscalibration: float
     speckle_loss: float
 
@@ -91,6 +92,7 @@ def draw_optics(pixel: float, rng: np.random.Generator) -> Optics:
         grazing=rng.uniform(67.0, 79.0),
         edge=max(rng.uniform(4.0, 11.0), 5.5 * pixel),
         edge_loss=rng.uniform(0.75, 1.0),
+        near_edge_loss=rng.uniform(0.1, 0.9),
         miscalibration=rng.uniform(0.0, 0.35),
         speckle_loss=rng.uniform(0.0, 0.004),
     )
@@ -196,8 +198,11 @@ class Scanner:
         image = self._windowed(image, mask, optics.window)
         low = ndimage.minimum_filter(np.where(mask > 0, image, np.inf).astype(np.float32), 3)
         high = ndimage.maximum_filter(np.where(mask > 0, image, -np.inf).astype(np.float32), 3)
+        here = image[hit]
         step = (high - low)[hit] > optics.edge
-        lost |= step & (rng.random(len(distance)) < optics.edge_loss)
+        behind = here - low[hit] > high[hit] - here
+        # matchers lose the farther side of a step; the nearer side (the rim of an ear) mostly stays
+        lost |= step & (rng.random(len(distance)) < np.where(behind, optics.edge_loss, optics.near_edge_loss))
         oblique = 1.0 / np.maximum(slope, 0.2)
         spoiled = image[hit] + optics.white * oblique * rng.standard_normal(len(distance), dtype=np.float32)
         spoiled += optics.correlated * (oblique * _smooth_map(rng, shape, optics.correlation)[hit])

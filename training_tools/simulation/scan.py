@@ -150,7 +150,7 @@ def _cleaned(
         count = len(model.fine_neutral)
         relief = head.skin.vertices[:count] - subject.vertices
         thin = np.linalg.norm(relief, axis=1, keepdims=True)
-        vertices += relief * np.minimum(1.0, 2.5 / np.maximum(thin, 1e-6))
+        vertices += relief * np.minimum(1.0, 1.0 / np.maximum(thin, 1e-6))
     vertices, triangles = finishing.compact(vertices, triangles.astype(np.int64))
     limit = int(np.clip(target, _FEWEST + 500, 0.9 * len(vertices)))
     vertices, triangles = finishing.decimate(vertices, triangles, limit)

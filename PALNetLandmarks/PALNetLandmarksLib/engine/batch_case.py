@@ -122,7 +122,7 @@ class CaseRunner:
             status = replace(status, scan_sha256=scan.sha256)
             self._write(job, scan, prediction)
         except Exception as error:  # noqa: BLE001 - one case must not stop the others
-            return _failed(status, error, job, time.perf_counter() - started)
+            return failed_status(status, error, job, time.perf_counter() - started)
         found = prediction.registration
         return replace(
             status,
@@ -158,7 +158,8 @@ class CaseRunner:
         write_landmarks(self.settings.output / (job.case + LANDMARKS), prediction.landmarks, case=job.case)
 
 
-def _failed(status: CaseStatus, error: Exception, job: Job, seconds: float) -> CaseStatus:
+def failed_status(status: CaseStatus, error: Exception, job: Job, seconds: float) -> CaseStatus:
+    """Say in a case's status how it failed, without the name of its file."""
     known = as_landmarking_error(error)
     if known is None:
         message, hint = f"Unexpected error ({type(error).__name__}).", "Run predict --debug on this scan."

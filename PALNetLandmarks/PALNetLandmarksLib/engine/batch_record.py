@@ -159,6 +159,9 @@ def batch_lock(folder: Path) -> Iterator[None]:
     with open(path, "a+b") as file:
         try:
             _lock(file)
+            # A batch that just ended took the file away after we had opened it: what we hold then guards nothing.
+            if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                raise FileNotFoundError
         except OSError as error:
             raise UsageError(
                 "Another batch is writing to this output folder.",
@@ -168,9 +171,8 @@ def batch_lock(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            _unlock(file)
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+            with contextlib.suppress(OSError):  # Windows does not remove open files: there it stays
+                os.unlink(path)
 
 
 def _lock(file: IO[Any]) -> None:
@@ -182,16 +184,3 @@ def _lock(file: IO[Any]) -> None:
         import fcntl
 
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _unlock(file: IO[Any]) -> None:
-    with contextlib.suppress(OSError):
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_UN)

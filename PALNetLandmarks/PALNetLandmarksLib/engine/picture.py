@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PALNetLandmarksLib import __version__
 from PALNetLandmarksLib.engine.picture_labels import LabelRow, spread_rows
 from PALNetLandmarksLib.engine.picture_render import LIFT, RIM_FACTOR
-from PALNetLandmarksLib.errors import DeviceError
+from PALNetLandmarksLib.errors import DeviceError, InputError
 from PALNetLandmarksLib.files import PathLike, atomic_write
 from PALNetLandmarksLib.landmarks import LandmarkSet
 
@@ -43,6 +43,7 @@ _LABEL_SIZE, _LABEL_STEP = 17, 23
 _LABEL_ROOM = 150  # pixels across a panel for its two columns of labels
 _INK, _GREY, _LEADER = (28, 28, 32), (105, 105, 112), (40, 40, 48, 130)
 _UNKNOWN = (245, 245, 245)
+_COMMAND = [sys.executable, "-m", "PALNetLandmarksLib.engine.picture_render"]
 _HINT = "Leave out --image, or install a software renderer (Debian, Ubuntu: apt install libegl1 libgl1)."
 
 
@@ -200,6 +201,8 @@ def _oklab_to_srgb(lightness: FloatArray, a: FloatArray, b: FloatArray) -> Float
 def _view_requests(landmarks: LandmarkSet, points: FloatArray) -> list[dict[str, Any]]:
     """Choose scale and centre so that all landmarks fit into each panel, at one scale for all three."""
     found = points[~landmarks.missing]
+    if not len(found):
+        raise InputError("There is no landmark to show.", "Leave out --image.", code="picture.empty")
     low, high = found.min(axis=0), found.max(axis=0)
     height = HEIGHT - _HEADER - _FOOTER
     pixels = np.array((_PANELS[1][1], height, _PANELS[0][1])) - (_LABEL_ROOM, 60, _LABEL_ROOM)
@@ -243,7 +246,7 @@ def _render_apart(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "PALNetLandmarksLib.engine.picture_render"],
+            _COMMAND,
             input=request.getvalue(),
             capture_output=True,
             env=environment,
@@ -255,7 +258,7 @@ def _render_apart(
         raise DeviceError(message, "Leave out --image for this scan.", code="picture.timeout") from error
     except OSError as error:
         raise DeviceError("The picture's renderer could not be started.", _HINT, code="picture.renderer") from error
-    if done.returncode != 0 or not done.stdout:
+    if done.returncode != 0 or not done.stdout.startswith(b"PK"):
         raise DeviceError(
             "The picture could not be rendered: this machine offers no off-screen OpenGL.",
             _HINT,

@@ -9,7 +9,7 @@ whatever the number of threads, so that it is the same each time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from PALNetLandmarksLib.engine.registration_elastic import (
+    CLOSE,
+    FINAL,
     QUICK,
-    THOROUGH,
     ElasticFit,
     FittedFace,
     Stage,
@@ -46,6 +47,8 @@ SAMPLE_POINTS = 10_000
 _HINT = "Check that the scan shows a face, or pick three points (Prn, Ex_R, Ex_L) and pass them with --init."
 _THIN_MM = 4.0
 _GOOD = 1.0
+_HOPELESS = -6.0
+"""Evidence before the last stage of the fit below which it is not worth going on; right alignments had -2.3 or more."""
 
 
 class Surface(Protocol):
@@ -103,7 +106,6 @@ _ATTEMPTS = (
     _Attempt(5.0, 30.0, HEAD, 5),
     _Attempt(5.0, 25.0, HALF_HEAD, 8),
     _Attempt(6.0, 36.0, HEAD, 8),
-    _Attempt(4.5, 24.0, WHOLE_FACE, 10),
 )
 
 
@@ -196,10 +198,7 @@ def register(
         )  # fmt: skip
         seconds["search"] += clock() - began
         began = clock()
-        fits = [rough.fit(_start(pose, reference), QUICK) for pose in poses]
-        fits.sort(key=lambda fit: -rough.evidence(fit)[0].score)
-        for fit in fits[:2]:
-            found = fine.evidence(fine.fit(fit, THOROUGH))
+        for found in _candidates(poses, rough, fine):
             if best is None or found[0].score > best[0].score:
                 best = found
             if best[0].score >= _GOOD:
@@ -211,6 +210,23 @@ def register(
     if best is None or best[0].score < 0.0:
         raise RegistrationError("No face was recognised in the scan.", _HINT, code="registration.no_face")
     return _result(*best, number, seconds)
+
+
+def _candidates(poses: list[Array], rough: _Target, fine: _Target) -> Iterator[tuple[Evidence, FittedFace]]:
+    """Fit guesses closely: the most promising one, then the two of the others that look best after a quick fit."""
+    reference = fine.reference
+
+    def closely(fit: ElasticFit) -> tuple[Evidence, FittedFace]:
+        fit = fine.fit(fit, CLOSE)
+        found = fine.evidence(fit)
+        return found if found[0].score < _HOPELESS else fine.evidence(fine.fit(fit, FINAL))
+
+    for pose in poses[:1]:
+        yield closely(rough.fit(_start(pose, reference), QUICK))
+    others = [rough.fit(_start(pose, reference), QUICK) for pose in poses[1:]]
+    others.sort(key=lambda fit: -rough.evidence(fit)[0].score)
+    for fit in others[:2]:
+        yield closely(fit)
 
 
 def _result(evidence: Evidence, face: FittedFace, attempts: int, seconds: Mapping[str, float]) -> Registration:
@@ -272,7 +288,7 @@ def register_from_landmarks(
     target = _Target(cloud, cloud.tree(), reference)
     sampled = clock()
     start = _start(pose, reference)
-    fit = target.fit(target.fit(start, QUICK), THOROUGH)
+    fit = target.fit(start, (*QUICK, *CLOSE, *FINAL))
     evidence, face = target.evidence(fit)
     there = face.rigid_pose
     centre = np.asarray(reference.face[0].mean(0))

@@ -26,7 +26,7 @@ _MIRROR = np.array([-1.0, 1.0, 1.0])
 _KERNELS = ((90.0, 7.0), (35.0, 2.5))
 """Width and standard deviation of the deformations, mm: of the whole face, and of parts such as nose and chin."""
 _EVEN_MODES, _ODD_MODES = 30, 22
-_CONTROL_POINTS = 400
+_CONTROL_POINTS = 300
 _STIFFNESS = 0.01
 """Price of one squared standard deviation per point of the face, in mm² of squared residual."""
 _LEAST_PAIRS = 30
@@ -118,7 +118,8 @@ class Stage:
 
 
 QUICK = (Stage(15.0, 5, 6, 0.5),)
-THOROUGH = (Stage(12.0, 3, 10, 0.2), Stage(8.0, 2, 10, 0.1), Stage(5.0, 1, 30, 0.005))
+CLOSE = (Stage(12.0, 3, 10, 0.2), Stage(8.0, 2, 10, 0.1))
+FINAL = (Stage(5.0, 2, 24, 0.05), Stage(5.0, 1, 6, 0.02))
 
 
 @dataclass(frozen=True, eq=False)

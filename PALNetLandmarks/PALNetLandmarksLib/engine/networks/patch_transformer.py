@@ -121,7 +121,7 @@ class Pass(nn.Module):
         features = features.reshape(landmarks, batch, count, -1)
         pooled = torch.cat([features.max(dim=2).values, features.mean(dim=2)], dim=-1).transpose(0, 1)
         tokens = self.pooled(pooled) + self.label.weight + self.position(centres / POSITION_SCALE)
-        if self.context is not None:
+        if self.context is not None and context is not None:
             tokens = tokens + self.context(context)
         tokens = self.attention(tokens)
         query = self.query(tokens).transpose(0, 1)[..., None] / features.shape[-1] ** 0.5
