@@ -50,7 +50,7 @@ PIP_PROBLEMS = (
     (
         "NewConnectionError|NameResolutionError|Temporary failure in name resolution|Network is unreachable"
         "|Connection refused|ConnectTimeout|ProxyError|Could not fetch URL|SSLError|CERTIFICATE_VERIFY_FAILED"
-        "|Read timed out|ConnectionResetError|getaddrinfo failed",
+        "|Read timed out|ConnectionResetError|getaddrinfo failed|from versions: none",
         "The package index could not be reached: check the internet connection (behind a proxy: set HTTPS_PROXY).",
     ),
     (
@@ -174,7 +174,7 @@ def sample() -> tuple:
         for truth in (scan.with_name(scan.stem + "_truth.mrk.json"), scan.with_name("landmarks.txt")):
             if truth.is_file():
                 return scan, truth
-    fail("There is no sample scan in Resources/SampleData. Clone the project again, with Git LFS if it uses it.")
+    fail("There is no sample scan in Resources/SampleData. Clone the project again.")
     return None, None
 
 
@@ -237,9 +237,7 @@ def demo() -> int:
     invented = sum(label not in known for label in found)
     print(f"\nDistance from the known truth, over {len(distances)} of {len(known)} landmarks:")
     print(f"  mean {mean:.2f} mm, largest {distances[worst]:.2f} mm ({worst})")
-    print(
-        f"  failures: {failures} further off than {FAILURE_MM:.0f} mm, {lost} not found, {invented} found that are hidden"
-    )
+    print(f"  {failures} further off than {FAILURE_MM:.0f} mm, {lost} not found, {invented} found though hidden")
     print("The sample is a simulated scan. Research use only, not for diagnosis.")
     if mean > LIMIT_MM:
         fail(f"The mean distance is above {LIMIT_MM:.0f} mm: the program does not work as it should on this machine.")

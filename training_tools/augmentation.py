@@ -97,6 +97,8 @@ def augment(
     points += generator.normal(0.0, settings.noise_mm * generator.random(), points.shape).astype(np.float32)
     # Normals follow the inverse transpose; the sine waves' own effect on them stays within the noise added here.
     normals = normals @ np.linalg.inv(matrix).astype(np.float32)
-    normals = normals + generator.normal(0.0, settings.normal_noise * generator.random(), normals.shape).astype(np.float32)
+    normals = normals + generator.normal(0.0, settings.normal_noise * generator.random(), normals.shape).astype(
+        np.float32
+    )
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
     return np.hstack([points, normals]), landmarks, mirrored

@@ -63,12 +63,12 @@ def read_subject(folder: Path, protocol: Protocol) -> Subject:
     if not meshes:
         raise InputError(f"'{folder.name}' holds no mesh.", "Put mesh.ply or mesh.obj into it.", code="dataset.mesh")
     landmarks = np.asarray(read_landmarks(folder / "landmarks.txt", protocol).positions, dtype=np.float64)
-    visible = np.isfinite(landmarks).all(axis=1)
+    visible = np.asarray(np.isfinite(landmarks).all(axis=1))
     meta = folder / "meta.json"
     if meta.exists():
         flags = json.loads(meta.read_text(encoding="utf-8")).get("visible")
         if flags is not None:
-            visible &= np.array([bool(flags[label]) for label in protocol.labels])
+            visible = visible & np.array([bool(flags[label]) for label in protocol.labels])
     matrix = folder / "transformation_matrix.npy"
     return Subject(
         folder=folder,
@@ -109,9 +109,9 @@ def canonical_subject(folder: Path, protocol: Protocol, mean: FloatArray, cache:
         sampled = face_cloud(
             scan.vertices, scan.triangles, transform, mean, area_per_point=TRAINING_AREA_PER_POINT, seed=0
         )
-        cloud = np.hstack(
-            [apply_transform(transform, sampled.points), sampled.normals @ transform[:3, :3].T]
-        ).astype(np.float32)
+        cloud = np.hstack([apply_transform(transform, sampled.points), sampled.normals @ transform[:3, :3].T]).astype(
+            np.float32
+        )
         cache.mkdir(parents=True, exist_ok=True)
         temporary = stored.with_suffix(".part.npy")
         np.save(temporary, cloud)

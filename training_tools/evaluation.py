@@ -161,8 +161,11 @@ def summarise(results: list[ScanResult], protocol: Protocol) -> dict[str, Any]:
         "realigned_median_mm": float(np.nanmedian([result.realigned_mm for result in done])),
         "seconds_median": float(np.median([result.seconds for result in done])),
         "landmarks": {
-            label: {"mean_mm": _mean(counted[:, i]), "sd_mm": _deviation(counted[:, i]),
-                    "scans": int(np.isfinite(counted[:, i]).sum())}
+            label: {
+                "mean_mm": _mean(counted[:, i]),
+                "sd_mm": _deviation(counted[:, i]),
+                "scans": int(np.isfinite(counted[:, i]).sum()),
+            }
             for i, label in enumerate(protocol.labels)
         },
     }

@@ -32,26 +32,26 @@ def model_card(description: Mapping[str, Any], protocol: Protocol, weight_bytes:
         "**Research use only. Not a medical device, not for diagnosis.** Look at every landmark before you rely on it, "
         "and retrain on scans of your own scanner before you draw conclusions.",
         "",
-        f"- Model: `{description['id']}`, version {description['version']}, network `{description['network']['name']}`, "
-        f"{weight_bytes / 1e6:.1f} MB of weights, licence {description['licence']}",
+        f"- Model: `{description['id']}`, version {description['version']}, network "
+        f"`{description['network']['name']}`, {weight_bytes / 1e6:.1f} MB of weights, licence {description['licence']}",
         f"- Protocol: {protocol.title} ({len(protocol)} landmarks)",
         f"- Training data: {description['training_data']}",
-        f"- Trained on {training['training_scans']} scans for {training['epochs']} epochs (seed {training['seed']}); best "
-        f"epoch and calibration chosen on {training['validation_scans']} other scans",
+        f"- Trained on {training['training_scans']} scans for {training['epochs']} epochs (seed {training['seed']}); "
+        f"best epoch and calibration chosen on {training['validation_scans']} other scans",
         "",
         "## Measured on test scans",
         "",
-        f"{metrics['scans']} scans of identities seen nowhere else, each in an arbitrary pose, through the whole program; "
-        f"{metrics['failed']} failed (refused registration) and are not in the means. Landmarks whose surface the scan does "
-        "not show are left out.",
+        f"{metrics['scans']} scans of identities seen nowhere else, each in an arbitrary pose, through the "
+        f"whole program; {metrics['failed']} failed (refused registration) and are not in the means. Landmarks whose surface "
+        "the scan does not show are left out.",
         "",
         f"- Mean point error {metrics['mean_mm']:.2f} mm, median {metrics['median_mm']:.2f} mm, 95th percentile "
         f"{metrics['p95_mm']:.2f} mm; worst scan {metrics['worst_scan_mm']:.2f} mm",
         f"- {within}",
         f"- Captured landmarks wrongly reported missing: {100 * metrics['visible_reported_missing']:.2f} %; covered or "
         f"uncaptured ones reported missing: {100 * metrics['hidden_reported_missing']:.1f} %",
-        *([f"- Expected error: of the errors above 4 mm, {100 * confidence['large_among_least_confident']:.0f} % are among "
-           "the 20 % least confident landmarks"] if confidence else []),
+        *([f"- Expected error: of the errors above 4 mm, {100 * confidence['large_among_least_confident']:.0f} % are "
+           "among the 20 % least confident landmarks"] if confidence else []),
         "",
         "These figures tell how the model does on simulated scans like those it was trained on. Real scans differ."
         if "simulat" in description["training_data"].lower() else

@@ -141,7 +141,8 @@ class PalnetRecipe:
 
     def sample(self, cloud: Array, mean: Array, landmarks: Array, generator: np.random.Generator) -> dict[str, Array]:
         """Cut the ordered patches, (l, k, 3), absolute coordinates."""
-        return {"points": ordered_patches(cloud[:, :3].astype(np.float64), mean, PatchSettings(points_per_patch=self.parameters["points_per_patch"]))}
+        settings = PatchSettings(points_per_patch=self.parameters["points_per_patch"])
+        return {"points": ordered_patches(cloud[:, :3].astype(np.float64), mean.astype(np.float64), settings)}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return 0.6 × mean point error + 0.4 × mean pairwise distance error, over all landmarks as published."""

@@ -25,12 +25,14 @@ class ReferenceFile:
 
 def write_reference(path: Path, reference: Reference, landmarks: NDArray[np.float64]) -> None:
     """Write the reference face and its landmarks."""
-    content = save({
-        "points": np.ascontiguousarray(reference.points, dtype=np.float32),
-        "normals": np.ascontiguousarray(reference.normals, dtype=np.float32),
-        "extent": np.ascontiguousarray(reference.extent, dtype=np.uint8),
-        "mean_landmarks": np.ascontiguousarray(landmarks, dtype=np.float64),
-    })
+    content = save(
+        {
+            "points": np.ascontiguousarray(reference.points, dtype=np.float32),
+            "normals": np.ascontiguousarray(reference.normals, dtype=np.float32),
+            "extent": np.ascontiguousarray(reference.extent, dtype=np.uint8),
+            "mean_landmarks": np.ascontiguousarray(landmarks, dtype=np.float64),
+        }
+    )
     with atomic_write(path, "wb") as file:
         file.write(content)
 

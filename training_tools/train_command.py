@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training_tools train", description=__doc__)
     parser.add_argument("--data", required=True, type=Path, help="training scans in LAFAS layout")
-    parser.add_argument("--validation", required=True, type=Path, help="scans of other people, to choose the best epoch")
+    parser.add_argument("--validation", required=True, type=Path, help="scans of others, to choose the best epoch")
     parser.add_argument("--reference", required=True, type=Path, help="reference.safetensors, of a bundle or your own")
     parser.add_argument("--run", required=True, type=Path, help="folder of this training; an interrupted one goes on")
     parser.add_argument("--network", default="patch_transformer", choices=("patch_transformer", "palnet"))
@@ -65,7 +65,10 @@ def main(arguments: Sequence[str]) -> int:
 
     recipe = recipe_for(options.network, len(protocol), [int(i) for i in protocol.mirror])
     settings = TrainingSettings(
-        epochs=options.epochs, seed=options.seed, workers=options.workers, threads=options.threads,
+        epochs=options.epochs,
+        seed=options.seed,
+        workers=options.workers,
+        threads=options.threads,
         device=options.device,
     )
     description = {

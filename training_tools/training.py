@@ -173,8 +173,17 @@ def train(
     device = settings.device
     mean32 = mean.astype(np.float32)
     faces = FaceDataset(training, mean32, mirror, recipe, augmentation or Augmentation(), settings.seed)
-    still = Augmentation(holes=0, mirror_share=0.0, anisotropy=0.0, shear=0.0, bend_mm=0.0, noise_mm=0.0, normal_noise=0.0,
-                         keep_share=(0.8, 0.8), large_share=0.0)
+    still = Augmentation(
+        holes=0,
+        mirror_share=0.0,
+        anisotropy=0.0,
+        shear=0.0,
+        bend_mm=0.0,
+        noise_mm=0.0,
+        normal_noise=0.0,
+        keep_share=(0.8, 0.8),
+        large_share=0.0,
+    )
     unseen = FaceDataset(validation, mean32, mirror, recipe, still, settings.seed + 1)
     unseen_loader: DataLoader[dict[str, Tensor]] = DataLoader(unseen, recipe.batch_size)
     network = recipe.build().to(device)
@@ -199,7 +208,11 @@ def train(
         torch.manual_seed(settings.seed * 100_003 + epoch)
         faces.epoch = epoch
         loader = DataLoader(
-            faces, recipe.batch_size, shuffle=True, drop_last=True, num_workers=settings.workers,
+            faces,
+            recipe.batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=settings.workers,
             generator=torch.Generator().manual_seed(settings.seed * 7919 + epoch),
         )
         losses = []

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
 from PALNetLandmarksLib.engine.bundle import load_bundle
 from PALNetLandmarksLib.engine.predictor import Predictor
 from PALNetLandmarksLib.engine.reading import read_scan
@@ -66,17 +67,21 @@ def main() -> None:
         counted = {k: v for k, v in errors.items() if k not in options.leave_out and np.isfinite(v)}
         missing = [k for k, v in errors.items() if not np.isfinite(v)]
         every = [v for v in errors.values() if np.isfinite(v)]
-        print(f"{name}: mean {np.mean(list(counted.values())):.2f} mm over {len(counted)} points without "
-              f"{' '.join(options.leave_out)}; {np.mean(every):.2f} mm over all {len(every)}; missing: {missing or 'none'}")
+        print(
+            f"{name}: mean {np.mean(list(counted.values())):.2f} mm over {len(counted)} points without "
+            f"{' '.join(options.leave_out)}; {np.mean(every):.2f} mm over all {len(every)}; missing: {missing}"
+        )
         worst = sorted(counted.items(), key=lambda item: -item[1])
         print("  " + "  ".join(f"{k} {v:.1f}" for k, v in worst))
         with np.errstate(invalid="ignore"):
             stack = np.stack(sets)
             spread = np.linalg.norm(stack[:, None] - stack[None], axis=-1).max(axis=(0, 1))
         agree = np.isfinite(stack).all(axis=2)
-        print(f"  {len(sets)} poses, {failures} refused: largest move of a landmark {np.nanmax(spread):.2f} mm "
-              f"({labels[int(np.nanargmax(spread))]}), median {np.nanmedian(spread):.2f} mm; "
-              f"missing in some poses only: {int((agree.any(axis=0) & ~agree.all(axis=0)).sum())}")
+        print(
+            f"  {len(sets)} poses, {failures} refused: largest move of a landmark {np.nanmax(spread):.2f} mm "
+            f"({labels[int(np.nanargmax(spread))]}), median {np.nanmedian(spread):.2f} mm; "
+            f"missing in some poses only: {int((agree.any(axis=0) & ~agree.all(axis=0)).sum())}"
+        )
 
 
 if __name__ == "__main__":

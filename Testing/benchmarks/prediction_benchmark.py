@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from PALNetLandmarksLib.engine import open3d_loader
 from PALNetLandmarksLib.engine.bundle import load_bundle
 from PALNetLandmarksLib.engine.predictor import Predictor
@@ -60,8 +61,10 @@ def main() -> None:
         totals.append(time.perf_counter() - started)
         for stage, seconds in prediction.stage_seconds.items():
             stages.setdefault(stage, []).append(seconds)
-    print(f"{len(scan.vertices)} vertices, {options.threads} threads, median of {options.repeats}: "
-          f"{statistics.median(totals):.3f} s warm")
+    print(
+        f"{len(scan.vertices)} vertices, {options.threads} threads, median of {options.repeats}: "
+        f"{statistics.median(totals):.3f} s warm"
+    )
     for stage, values in stages.items():
         print(f"  {stage:14s} {statistics.median(values):.3f} s")
     print(f"peak resident set of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
@@ -72,8 +75,10 @@ def main() -> None:
             started = time.perf_counter()
             subprocess.run([*command, os.path.join(folder, f"{run}.mrk.json"), "--quiet"], check=True)
             times.append(time.perf_counter() - started)
-    print(f"whole command from a cold start, median of {options.cold}: {statistics.median(times):.2f} s; "
-          f"peak resident set {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6:.2f} GB")
+    print(
+        f"whole command from a cold start, median of {options.cold}: {statistics.median(times):.2f} s; "
+        f"peak resident set {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6:.2f} GB"
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from PALNetLandmarksLib.engine.reading import read_scan  # noqa: E402
 from PALNetLandmarksLib.engine.registration import Reference, Registration, register  # noqa: E402
 from PALNetLandmarksLib.engine.rigid import (  # noqa: E402
     apply_transform,
-    invert_rigid,
     random_rotation,
     rotation_angle,
 )
@@ -112,10 +111,12 @@ def try_pose(subject: Subject, reference: Reference, pose: Array, seed: int) -> 
 
 
 def sphere_grid(rings: int = 90, sectors: int = 150) -> Mesh:
-    """Unit sphere with rounded poles cut open by nothing: one quad grid, closed up to 1 degree at the poles."""
+    """Unit sphere, open by one degree at the poles."""
     latitude = np.linspace(-0.99 * np.pi / 2, 0.99 * np.pi / 2, rings)[:, None]
     longitude = np.linspace(0.0, 2.0 * np.pi, sectors, endpoint=False)[None]
-    shape = np.broadcast_arrays(np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude))
+    shape = np.broadcast_arrays(
+        np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)
+    )
     row, column = np.meshgrid(np.arange(rings - 1) * sectors, np.arange(sectors), indexing="ij")
     a, b = (row + column).ravel(), (row + (column + 1) % sectors).ravel()
     triangles = np.concatenate([np.stack([a, b, b + sectors], 1), np.stack([a, b + sectors, a + sectors], 1)])
@@ -146,12 +147,16 @@ def no_face(kind: str, subject: Subject, generator: np.random.Generator) -> Mesh
         return Mesh(unit * (90.0 + 14.0 * waves(unit * 90.0, generator, 120.0)[:, None]), ball.triangles)
     if kind == "vase":
         height = unit[:, 2]
-        radius = 60.0 + 20.0 * np.sin(height * generator.uniform(2, 5) + generator.uniform(0, 6)) + 5 * np.sin(12 * height)
+        radius = (
+            60.0 + 20.0 * np.sin(height * generator.uniform(2, 5) + generator.uniform(0, 6)) + 5 * np.sin(12 * height)
+        )
         around = unit[:, :2] / np.linalg.norm(unit[:, :2], axis=1, keepdims=True)
         return Mesh(np.c_[around * radius[:, None], height * 130.0], ball.triangles)
     if kind == "hand":
         fingers = np.exp(3.0 * (np.cos(5.0 * np.arctan2(unit[:, 1], unit[:, 0])) - 1.0)) * (unit[:, 1] > -0.5)
-        return Mesh(unit * [45, 50, 18] * (1.0 + 1.2 * fingers * np.hypot(unit[:, 0], unit[:, 1]))[:, None], ball.triangles)
+        return Mesh(
+            unit * [45, 50, 18] * (1.0 + 1.2 * fingers * np.hypot(unit[:, 0], unit[:, 1]))[:, None], ball.triangles
+        )
     if kind == "inside-out face":
         return Mesh(subject.mesh.vertices, subject.mesh.triangles[:, ::-1].copy())
     if kind == "back of the head":
@@ -207,7 +212,9 @@ def main() -> int:
     parser.add_argument("--poses", type=int, default=200, help="number of random poses over all scans")
     parser.add_argument("--no-faces", type=int, default=48, help="number of objects without a face")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--reference", type=Path, help="safetensors file with points, normals, extent (default: bundle's)")
+    parser.add_argument(
+        "--reference", type=Path, help="file with points, normals, extent (default: that of the bundle)"
+    )
     parser.add_argument("--scans", type=int, default=0, help="use only the first so many scans")
     options = parser.parse_args()
 

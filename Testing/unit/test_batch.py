@@ -153,6 +153,9 @@ def test_corrected_landmarks_are_never_replaced(folder: Path, tmp_path: Path) ->
     assert done == ["C0002"]
     assert read_landmarks(output / "C0001.mrk.json").count("corrected") == 1
     assert statuses[0].status == "done"  # it is still what was predicted of this scan, corrected
+    assert statuses[2].code == "batch.unreadable"
+    assert (output / "C0003.mrk.json").read_text() == "half a file of somebody"
+    assert run(folder, output, resume=True, seed=5)[0][0].status == "done"
     table = (output / "measurements.csv").read_text().splitlines()
     place = table[0].split(",").index("corrected_points")
     assert table[1].split(",")[place] == "1"
@@ -160,6 +163,8 @@ def test_corrected_landmarks_are_never_replaced(folder: Path, tmp_path: Path) ->
     statuses, done = run(folder, output, overwrite=True)
     assert done == ["C0002"] and statuses[0].status == "failed" and statuses[0].code == "batch.corrected"
     assert read_landmarks(output / "C0001.mrk.json").count("corrected") == 1
+    write_shell(folder / "S1" / "mesh.ply")  # the old scan is back
+    assert run(folder, output, resume=True)[0][0].status == "done"
 
 
 class Interrupted(StandInRunner):

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save
+
 from PALNetLandmarksLib.engine.bundle import DESCRIPTION, REFERENCE, WEIGHTS, load_bundle, verify_bundle, write_bundle
 from PALNetLandmarksLib.engine.networks import build_network
 from PALNetLandmarksLib.engine.registration import Reference
 from PALNetLandmarksLib.errors import BundleError
 from PALNetLandmarksLib.protocol import load_protocol
-from safetensors.torch import save
 
 PROTOCOL = load_protocol()
 

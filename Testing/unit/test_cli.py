@@ -315,7 +315,7 @@ def test_ending_politely_when_asked_to(scan: Path) -> None:
         "import sys, time\nfrom PALNetLandmarksLib.engine.cli import main\n"
         "from PALNetLandmarksLib.engine import reading\n"
         "def slow(*a, **k):\n    print('begun', flush=True); time.sleep(30)\n"
-        f"reading.read_scan = slow\nsys.exit(main(['check', {str(scan)!r}]))"
+        f"reading.read_scan = slow\nsys.argv[1:] = ['check', {str(scan)!r}]\nsys.exit(main())"
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from PALNetLandmarksLib.engine.cloud import COARSE_STEP, SurfaceCloud, face_cloud, sample_surface
 from PALNetLandmarksLib.engine.rigid import apply_transform, random_rotation
 from PALNetLandmarksLib.errors import RegistrationError

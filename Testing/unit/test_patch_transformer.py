@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from PALNetLandmarksLib.engine.networks import build_network
 from PALNetLandmarksLib.engine.networks.patch_transformer import PatchTransformer
 from PALNetLandmarksLib.errors import BundleError

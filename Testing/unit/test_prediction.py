@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from PALNetLandmarksLib.engine.bundle import find_bundles, load_bundle
 from PALNetLandmarksLib.engine.predictor import Prediction, Predictor
 from PALNetLandmarksLib.engine.reading import read_scan, scan_from_arrays
@@ -98,7 +99,9 @@ def shuffled(scan: Scan) -> Scan:
 
 def duplicated(scan: Scan) -> Scan:
     """Every triangle with vertices of its own, as in an STL file."""
-    return scan_from_arrays(scan.vertices[scan.triangles].reshape(-1, 3), np.arange(3 * len(scan.triangles)).reshape(-1, 3))
+    return scan_from_arrays(
+        scan.vertices[scan.triangles].reshape(-1, 3), np.arange(3 * len(scan.triangles)).reshape(-1, 3)
+    )
 
 
 def in_metres(scan: Scan) -> Scan:
@@ -106,7 +109,9 @@ def in_metres(scan: Scan) -> Scan:
 
 
 @pytest.mark.parametrize(
-    ("change", "limit"), [(shuffled, 1.5), (duplicated, 1.5), (in_metres, 0.5)], ids=lambda value: getattr(value, "__name__", "")
+    ("change", "limit"),
+    [(shuffled, 1.5), (duplicated, 1.5), (in_metres, 0.5)],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_the_mesh_may_be_written_otherwise(
     predictor: Predictor, prediction: Prediction, scan: Scan, change: Callable[[Scan], Scan], limit: float
@@ -177,6 +182,34 @@ def test_ears_cut_off_are_missing(predictor: Predictor, prediction: Prediction, 
         assert found.status[place] == "missing", label
         assert "ear" in found.notes[place] or "covered" in found.notes[place]
     assert found.status[found.protocol.index("Prn")] == "predicted"
+
+
+def test_a_protocol_of_68_landmarks_goes_the_whole_way(scan: Scan, predictor: Predictor, tmp_path: Path) -> None:
+    """Untrained weights: where the landmarks lie does not count, that everything follows the protocol does."""
+    from safetensors.torch import save
+
+    from PALNetLandmarksLib.engine.bundle import write_bundle
+    from PALNetLandmarksLib.engine.networks import build_network
+    from PALNetLandmarksLib.landmark_files import write_landmarks
+    from PALNetLandmarksLib.measurements import measure
+    from PALNetLandmarksLib.protocol import load_protocol
+
+    protocol = load_protocol(Path(__file__).parents[1] / "data" / "protocols" / "face68.json")
+    parameters = {"landmarks": 68, "mirror": [int(i) for i in protocol.mirror], "points": 64, "width": 40}
+    description = {
+        "id": "face68", "version": "0", "title": "untrained", "protocol": protocol.to_dict(), "metrics": {},
+        "network": {"name": "patch_transformer", "parameters": parameters}, "projection": {"kind": "vertex_centroid"},
+        "confidence": {"scale": [1.0] * 68}, "training_data": "none", "licence": "MIT",
+        "missing": {"distance_mm": 50.0, "border_margin_mm": 50.0, "visible_probability": 0.0},
+    }  # fmt: skip
+    weights = save(build_network("patch_transformer", parameters).state_dict())
+    around = np.random.default_rng(0).normal(0.0, 30.0, (68, 3)) * [1.0, 1.0, 0.2]
+    write_bundle(tmp_path / "b", description, weights, predictor.bundle.reference, around, "untrained")
+    found = Predictor(load_bundle(tmp_path / "b"), "cpu").predict(scan).landmarks
+    assert found.positions.shape == (68, 3)
+    write_landmarks(tmp_path / "f.mrk.json", found)
+    assert read_landmarks(tmp_path / "f.mrk.json", protocol).protocol.labels == protocol.labels
+    assert len(measure(found, protocol).values) == len(protocol.measurements)
 
 
 def test_cuda_without_a_device_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -333,6 +333,8 @@ def test_rigid_fit_recovers_a_motion() -> None:
     fitted = rigid_fit(points, points @ turn.T + [1, 2, 3])
     assert np.allclose(fitted[:3, :3], turn)
     assert np.allclose(fitted[:3, 3], [1, 2, 3])
+    mirrored = rigid_fit(points, points * [-1, 1, 1])
+    assert np.linalg.det(mirrored[:3, :3]) == pytest.approx(1.0)  # a rigid motion never swaps right and left
 
 
 def test_subdivision_keeps_a_closed_surface_closed() -> None:

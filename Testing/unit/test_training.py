@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PALNetLandmarksLib.protocol import load_protocol
 from safetensors.torch import load_file
+
+from PALNetLandmarksLib.protocol import load_protocol
 from training_tools.augmentation import Augmentation, augment
 from training_tools.calibration import error_scale, visibility_limit
 from training_tools.dataset import CanonicalSubject, symmetric
@@ -137,7 +138,9 @@ def test_summary_counts_failures_and_leaves_hidden_landmarks_out() -> None:
     protocol = load_protocol()
     count = len(protocol)
     good = result([2.0] * count, [1.0] * count, [True] * (count - 1) + [False])
-    summary = summarise([good, result([np.nan] * count, [np.nan] * count, [True] * count, "registration.none")], protocol)
+    summary = summarise(
+        [good, result([np.nan] * count, [np.nan] * count, [True] * count, "registration.none")], protocol
+    )
     assert (summary["scans"], summary["failed"], summary["failures"]) == (2, 1, {"registration.none": 1})
     assert summary["mean_mm"] == pytest.approx(2.0)
     assert summary["landmarks"][protocol.labels[-1]]["scans"] == 0

@@ -24,6 +24,7 @@ from PALNetLandmarksLib.engine.batch_record import (
     write_key,
     write_statuses,
 )
+from PALNetLandmarksLib.engine.reading import EXTENSIONS
 from PALNetLandmarksLib.errors import DeviceError, InputError, UsageError
 from PALNetLandmarksLib.files import raise_write_error
 from PALNetLandmarksLib.landmarks import LandmarkSet
@@ -31,9 +32,7 @@ from PALNetLandmarksLib.landmarks import LandmarkSet
 if TYPE_CHECKING:
     from PALNetLandmarksLib.protocol import Protocol
 
-#: Endings of files that are taken for scans.
-SCAN_ENDINGS = (".obj", ".ply", ".stl", ".vtp", ".vtk", ".off", ".glb", ".gltf")
-_OURS = ("measurements.csv", "landmarks.csv", "asymmetry.csv")
+_TABLES = ("measurements.csv", "landmarks.csv", "asymmetry.csv")
 #: Statuses that stand for a person's work, which a batch never replaces.
 _BY_HAND = ("corrected", "placed")
 
@@ -71,10 +70,10 @@ def find_scans(folder: Path, without: Path | None = None) -> list[str]:
             if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) != skipped
         ]
         for name in files:
-            if name.lower().endswith(SCAN_ENDINGS) and not name.startswith("."):
+            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
                 found.append(os.path.relpath(os.path.join(place, name), folder).replace(os.sep, "/"))
     if not found:
-        endings = ", ".join(SCAN_ENDINGS)
+        endings = ", ".join(EXTENSIONS)
         raise InputError("There are no scans in this folder.", f"Scans end in {endings}.", code="batch.empty")
     return sorted(found, key=_natural)
 
@@ -186,25 +185,32 @@ def _kept(settings: BatchSettings, job: Job, status: CaseStatus, runner: CaseRun
     if not landmarks.exists():
         return None
     found = _read_case(landmarks, runner.protocol)
+    same_scan = status.scan_sha256 == _sha256(job.scan)
+    if found is None:  # it may still be somebody's work
+        return _not_replaced(status, "batch.unreadable", "Its landmark file cannot be read.", landmarks.name)
+    if any(found.count(name) for name in _BY_HAND):
+        if same_scan:
+            return replace(status, status="done", exit_code="0", code="", message="", hint="")
+        message = "The scan is another one than that on which its landmarks were corrected by hand."
+        return _not_replaced(status, "batch.corrected", message, landmarks.name)
     same = (
-        status.status == "done"
+        same_scan
+        and status.status == "done"
         and status.model_sha256 == runner.model[1]
         and status.settings == settings.fingerprint
-        and status.scan_sha256 == _sha256(job.scan)
     )
-    if found is None or any(found.count(name) for name in _BY_HAND):
-        # A file that cannot be read may still be somebody's work.
-        if same:
-            return status
-        return replace(
-            status,
-            status="failed",
-            exit_code=str(InputError.exit_code),
-            code="batch.corrected",
-            message="Kept as it is: its landmarks were corrected by hand, or the file cannot be read.",
-            hint=f"To predict it again, move {landmarks.name} away.",
-        )
     return status if same and settings.resume and (not settings.images or _has_picture(settings, job)) else None
+
+
+def _not_replaced(status: CaseStatus, code: str, message: str, name: str) -> CaseStatus:
+    return replace(
+        status,
+        status="failed",
+        exit_code=str(InputError.exit_code),
+        code=code,
+        message=f"{message} It is kept as it is.",
+        hint=f"To predict it again, move {name} away.",
+    )
 
 
 def _has_picture(settings: BatchSettings, job: Job) -> bool:
@@ -309,7 +315,7 @@ def write_tables(output: Path, cases: Sequence[str], protocol: Protocol, layout:
         if found is not None:
             sets[case] = found
     if sets:
-        measurements, landmarks, asymmetry = (output / name for name in _OURS)
+        measurements, landmarks, asymmetry = (output / name for name in _TABLES)
         write_measurements(measurements, sets, layout=layout)
         write_landmark_cases(landmarks, sets, layout=layout)
         write_asymmetry(asymmetry, sets)

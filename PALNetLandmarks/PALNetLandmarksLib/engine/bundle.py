@@ -30,8 +30,20 @@ from PALNetLandmarksLib.resources import bundled_models
 FORMAT = 1
 DESCRIPTION, WEIGHTS, REFERENCE, CARD = "bundle.json", "weights.safetensors", "reference.safetensors", "MODEL_CARD.md"
 PROJECTIONS = ("surface", "nearest_vertex", "vertex_centroid")
-_REQUIRED = ("id", "version", "title", "network", "protocol", "projection", "confidence", "missing", "training_data",
-             "metrics", "licence", "files")
+_REQUIRED = (
+    "id",
+    "version",
+    "title",
+    "network",
+    "protocol",
+    "projection",
+    "confidence",
+    "missing",
+    "training_data",
+    "metrics",
+    "licence",
+    "files",
+)
 _MEND = "Copy the bundle again from where it came, or choose another with --model."
 
 
@@ -127,8 +139,9 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
     contents = {name: _checked_file(folder, name, digest) for name, digest in data["files"].items()}
     missing = {WEIGHTS, REFERENCE, CARD} - contents.keys()
     if missing:
-        raise BundleError(f"The bundle '{folder.name}' does not list {', '.join(sorted(missing))}.", _MEND,
-                          code="bundle.incomplete")
+        raise BundleError(
+            f"The bundle '{folder.name}' does not list {', '.join(sorted(missing))}.", _MEND, code="bundle.incomplete"
+        )
     try:
         protocol = Protocol.from_dict(data["protocol"])
         arrays = load_arrays(contents[REFERENCE])
@@ -161,11 +174,13 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
             _weights=contents[WEIGHTS],
         )
     except LandmarkingError as error:
-        raise BundleError(f"The protocol in '{folder.name}' cannot be used: {error.message}", error.hint,
-                          code="bundle.protocol") from error
+        raise BundleError(
+            f"The protocol in '{folder.name}' cannot be used: {error.message}", error.hint, code="bundle.protocol"
+        ) from error
     except (KeyError, TypeError, ValueError, AttributeError, SafetensorError, UnicodeDecodeError) as error:
-        raise BundleError(f"The bundle '{folder.name}' does not fit together: {error}.", _MEND,
-                          code="bundle.content") from error
+        raise BundleError(
+            f"The bundle '{folder.name}' does not fit together: {error}.", _MEND, code="bundle.content"
+        ) from error
 
 
 def verify_bundle(path: str | Path) -> list[str]:
@@ -203,12 +218,14 @@ def write_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
         WEIGHTS: weights,
-        REFERENCE: save_arrays({
-            "points": np.asarray(reference.points, dtype=np.float32),
-            "normals": np.asarray(reference.normals, dtype=np.float32),
-            "extent": np.asarray(reference.extent, dtype=np.uint8),
-            "mean_landmarks": np.asarray(mean_landmarks, dtype=np.float64),
-        }),
+        REFERENCE: save_arrays(
+            {
+                "points": np.asarray(reference.points, dtype=np.float32),
+                "normals": np.asarray(reference.normals, dtype=np.float32),
+                "extent": np.asarray(reference.extent, dtype=np.uint8),
+                "mean_landmarks": np.asarray(mean_landmarks, dtype=np.float64),
+            }
+        ),
         CARD: card.encode("utf-8"),
     }
     for name, content in contents.items():
@@ -225,8 +242,9 @@ def _locate(path: str | Path | None) -> Path:
     found = bundled_models()
     if path is None:
         if not found:
-            raise BundleError("No model comes with this copy of the program.", "Give a bundle with --model.",
-                              code="bundle.none")
+            raise BundleError(
+                "No model comes with this copy of the program.", "Give a bundle with --model.", code="bundle.none"
+            )
         return found[-1]
     for folder in found:
         if folder.name == str(path):
@@ -248,8 +266,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BundleError(f"{DESCRIPTION} of '{folder.name}' cannot be read.", _MEND, code="bundle.content") from error
     if not isinstance(data, dict) or not isinstance(data.get("files"), dict):
-        raise BundleError(f"{DESCRIPTION} of '{folder.name}' is not a description of a model.", _MEND,
-                          code="bundle.content")
+        raise BundleError(
+            f"{DESCRIPTION} of '{folder.name}' is not a description of a model.", _MEND, code="bundle.content"
+        )
     if data.get("format") != FORMAT:
         raise BundleError(
             f"The bundle '{folder.name}' has format {data.get('format')!r}; this version reads format {FORMAT}.",
@@ -268,9 +287,13 @@ def _checked_file(folder: Path, name: str, digest: object) -> bytes:
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
-        raise BundleError(f"{name} of '{folder.name}' is missing or cannot be read.", _MEND,
-                          code="bundle.incomplete") from error
+        raise BundleError(
+            f"{name} of '{folder.name}' is missing or cannot be read.", _MEND, code="bundle.incomplete"
+        ) from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise BundleError(f"{name} of '{folder.name}' is damaged: its SHA-256 differs from the bundle's.", _MEND,
-                          code="bundle.damaged")
+        raise BundleError(
+            f"{name} of '{folder.name}' is damaged: its SHA-256 differs from the bundle's.",
+            _MEND,
+            code="bundle.damaged",
+        )
     return content

@@ -103,6 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         except KeyboardInterrupt:
             console.error("Cancelled.", code="cancelled", exit_code=CancelledError.exit_code)
+            if arguments is None:
+                # Python would end by the signal itself where Ctrl-C hit code that a C library ran, and it would first
+                # wait for threads. Nothing is left to do: files are whole or were never begun.
+                sys.stderr.flush()
+                output.flush()
+                os._exit(CancelledError.exit_code)
             return CancelledError.exit_code
         except Exception as error:  # noqa: BLE001 - the last stop before the user
             return _report(error, console, debug)

@@ -28,7 +28,7 @@ COARSE_STEP = 4
 """Every fourth point makes the coarse cloud: 256 of them cover a disc of about 26 mm radius."""
 
 CROP_MARGIN = 30.0
-"""Surface kept round the box of the mean landmarks, mm: the registration may be off by 10 mm, ears stand out further."""
+"""Surface kept round the box of the mean landmarks, mm: the registration may be off by 10 mm, and ears stand out."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ def choose_device(name: str = "auto") -> torch.device:
         If CUDA is asked for and there is none.
     """
     if name not in DEVICES:
-        raise UsageError(f"The device '{name}' is not known.", f"Choose one of {', '.join(DEVICES)}.", code="device.name")
+        raise UsageError(
+            f"The device '{name}' is not known.", f"Choose one of {', '.join(DEVICES)}.", code="device.name"
+        )
     if name == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():

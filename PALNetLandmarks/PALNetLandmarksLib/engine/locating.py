@@ -113,7 +113,7 @@ def locate_with_patch_transformer(
 def locate_with_palnet(
     network: nn.Module, cloud: SurfaceCloud, scan_to_reference: FloatArray, mean: FloatArray, protocol: Protocol
 ) -> Located:
-    """Find landmarks as published: patches round the nearest points to the mean landmarks, one pass, no re-alignment."""
+    """Find landmarks as published: patches round the points nearest to the mean landmarks, one pass."""
     device = next(network.parameters()).device
     points = apply_transform(scan_to_reference, cloud.points)
     assert isinstance(network, PALNet)

@@ -139,9 +139,11 @@ class Predictor:
         if initial is None:
             return register(scan, self.bundle.reference, seed=seed)
         protocol = self.bundle.protocol
-        known = [(protocol.index(label), position)
-                 for label, position in zip(initial.protocol.labels, initial.positions, strict=True)
-                 if label in protocol and np.isfinite(position).all()]
+        known = [
+            (protocol.index(label), position)
+            for label, position in zip(initial.protocol.labels, initial.positions, strict=True)
+            if label in protocol and np.isfinite(position).all()
+        ]
         if len(known) < 3:
             raise InputError(
                 "The initial points hold fewer than three landmarks of this model's protocol.",
@@ -223,12 +225,15 @@ def _structure(landmark: Landmark) -> str:
 def _warnings(registration: Registration, landmarks: LandmarkSet) -> tuple[ScanWarning, ...]:
     found = []
     if registration.verdict != "good":
-        found.append(ScanWarning(
-            "registration.doubtful",
-            "The alignment to the reference face is doubtful: look at all landmarks before you use them.",
-        ))
-    gone = [label for label, status in zip(landmarks.protocol.labels, landmarks.status, strict=True)
-            if status == "missing"]
+        found.append(
+            ScanWarning(
+                "registration.doubtful",
+                "The alignment to the reference face is doubtful: look at all landmarks before you use them.",
+            )
+        )
+    gone = [
+        label for label, status in zip(landmarks.protocol.labels, landmarks.status, strict=True) if status == "missing"
+    ]
     if gone:
         found.append(ScanWarning("landmarks.missing", f"No usable surface for {', '.join(gone)}: left empty."))
     return tuple(found)

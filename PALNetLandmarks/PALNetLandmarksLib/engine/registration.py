@@ -280,7 +280,7 @@ def register_from_landmarks(
         pose = invert_rigid(rigid_fit(picked, mean))
     except ValueError as error:
         raise RegistrationError(
-            "The picked landmarks do not fix the pose of the face: at least three that do not lie on one line are needed.",
+            "The picked landmarks do not fix the pose of the face: it takes three or more that do not lie on one line.",
             "Pick for example Prn, Ex_R and Ex_L.",
             code="registration.init",
         ) from error

@@ -1,10 +1,10 @@
 """Close alignment: the reference's face, a little elastic, is fitted to the scan; what is kept is its rigid part.
 
-No face is the mean face. A rigid iterative-closest-point alignment lays the wrong nose beside the mean nose, counts it
-as an outlier and slides along the cheeks; measured on random faces it ended twice as far from the true pose as it could.
-Here the reference may deform smoothly and symmetrically at a price, in the manner of a Gaussian-process morphable model
-(Lüthi, Gerig, Jud and Vetter, IEEE TPAMI 2018) that needs no training faces. The pose is then the rigid fit of the
-undeformed reference to the deformed one.
+No face is the mean face. A rigid iterative-closest-point alignment takes a nose of another size for an outlier and
+slides along the cheeks: on 40 random heads it moved landmarks by a median of 7.1 mm (largest 19.5 mm) from where they
+belong, this one by 3.4 mm (8.2 mm). Here the reference may deform smoothly and symmetrically at a price, in the manner
+of a Gaussian-process morphable model (Lüthi, Gerig, Jud and Vetter, IEEE TPAMI 2018) that needs no training faces. The
+pose is then the rigid fit of the undeformed reference to the deformed one.
 
 The reference is moved and the scan stays: the face has the same points on every scan, so that the result does not
 depend on how densely the scan was made, and hair, shoulders or missing regions are nobody's closest point.
@@ -174,8 +174,8 @@ def fitted_face(points: Array, normals: Array, modes: Modes, fit: ElasticFit) ->
 def _gram(rows: Array, weight: Array) -> Array:
     """Return ``rows.T @ diag(weight) @ rows``.
 
-    In blocks small enough that the linear-algebra library computes each in one thread: with several, the threads of many
-    small products wait for each other (measured 20 times slower on a busy machine), and sums come in varying order.
+    In blocks small enough that the linear-algebra library computes each in one thread: with several, the threads of
+    many small products wait for each other on a busy machine, and the order of sums depends on their number.
     """
     block = 32
     short = -len(rows) % block
@@ -241,9 +241,8 @@ def fit_elastic(
             )
             # A surface without features must not slide away along itself: a little resistance to moving at all.
             resistance = 1e-4 * weight.sum()
-            price = np.concatenate(
-                [np.full(3, resistance * 2500.0), np.full(3, resistance), np.full(modes.count, _STIFFNESS * len(points))]
-            )
+            stiffness = np.full(modes.count, _STIFFNESS * len(points))
+            price = np.concatenate([np.full(3, resistance * 2500.0), np.full(3, resistance), stiffness])
             matrix = _gram(rows, weight)
             matrix[np.diag_indices_from(matrix)] += price + 1e-9
             gradient = np.einsum("nm,n->m", rows, weight * residual)
@@ -253,7 +252,8 @@ def fit_elastic(
             rotation = turn @ rotation
             shift = turn @ (shift - centre) + centre + step[3:6]
             coefficients = coefficients + step[6:]
-            if np.linalg.norm(step[3:6]) + 80.0 * np.linalg.norm(step[:3]) + np.abs(step[6:]).max() < stage.tolerance_mm:
+            moved_by = np.linalg.norm(step[3:6]) + 80.0 * np.linalg.norm(step[:3]) + np.abs(step[6:]).max()
+            if moved_by < stage.tolerance_mm:
                 break
     left, _, right = np.linalg.svd(rotation)
     pose = np.eye(4)
