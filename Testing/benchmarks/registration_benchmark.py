@@ -238,6 +238,8 @@ def main() -> int:
             outcomes.append(outcome)
             if landmarks is not None:
                 placed.append(landmarks)
+        if sys.stderr.isatty():
+            print(f"\r{len(outcomes)} of {options.poses} poses", end="", file=sys.stderr)
         if len(placed) > 1:
             spreads.append(max(float(np.linalg.norm(other - placed[0], axis=1).max()) for other in placed[1:]))
     report_faces(outcomes)

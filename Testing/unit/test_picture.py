@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from stand_ins import landmarks_on_shell, shell
 
 from PALNetLandmarksLib.engine import picture
@@ -31,6 +30,13 @@ def test_colours_grow_evenly_lighter_with_the_error() -> None:
     steps = np.diff(lightness(error_colours(np.linspace(0, SCALE_MM, 21)).astype(float)))
     assert steps.min() > 0.5 * steps.mean() and steps.max() < 1.7 * steps.mean()
     assert lightness(error_colours([SCALE_MM]).astype(float))[0] > 80
+
+
+def test_colours_run_from_blue_over_magenta_to_yellow() -> None:
+    low, middle, high = error_colours([0.0, SCALE_MM / 2, SCALE_MM]).astype(int)
+    assert low[2] > low[0] + 60 and low[2] > low[1] + 60
+    assert middle[0] > middle[1] + 60 and middle[2] > middle[1]
+    assert high[0] > high[2] + 60 and high[1] > high[2] + 60
 
 
 def test_colours_beyond_the_scale_and_unknown() -> None:
@@ -117,8 +123,16 @@ def test_every_view_shows_the_face(shown: tuple[LandmarkSet, Any]) -> None:
     for left, width in picture._PANELS:
         panel = pixels[picture._HEADER + 40 : picture.HEIGHT - picture._FOOTER, left : left + width]
         assert 0.05 < (panel.mean(axis=2) < 230).mean() < 0.95
-    # The shell is symmetric: the picture must not be upside down, and its sides not swapped for their mirror image.
-    assert not np.array_equal(pixels[:, :630], pixels[:, 1370:][:, ::-1])
+    # The middle of the surface is where the layout has it: it went through the same transform as the landmarks.
+    left, width = picture._PANELS[1]
+    panel = pixels[picture._HEADER + 40 : picture.HEIGHT - picture._FOOTER, left : left + width]
+    warmth = panel[..., 0] - panel[..., 2]
+    rows, columns = np.nonzero((warmth > 15) & (warmth < 70) & (panel[..., 0] > panel[..., 1]))
+    request = picture._view_requests(shown[0], shown[0].positions)[1]
+    x = left + width / 2 - request["focus"][0] / request["mm_per_pixel"]
+    y = picture._HEADER + request["height"] / 2 + request["focus"][1] / request["mm_per_pixel"]
+    assert np.median(columns) + left == pytest.approx(x, abs=8)
+    assert np.median(rows) + picture._HEADER + 40 == pytest.approx(y, abs=25)
 
 
 def test_each_side_shows_its_own_spheres_only() -> None:

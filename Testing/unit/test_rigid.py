@@ -91,6 +91,12 @@ def test_fit_says_what_is_missing(source, message):
         rigid_fit(source, source)
 
 
+def test_pairs_without_weight_do_not_count(generator):
+    points = generator.normal(size=(5, 3))
+    with pytest.raises(ValueError, match="three pairs"):
+        rigid_fit(points, points, weights=[1.0, 2.0, 0.0, 0.0, 0.0])
+
+
 def test_fit_needs_as_many_weights_as_pairs(generator):
     points = generator.normal(size=(5, 3))
     with pytest.raises(ValueError, match="one weight"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -47,6 +47,8 @@ SAMPLE_POINTS = 10_000
 _HINT = "Check that the scan shows a face, or pick three points (Prn, Ex_R, Ex_L) and pass them with --init."
 _THIN_MM = 4.0
 _GOOD = 1.0
+_NEAR_DEGREES, _NEAR_MM = 20.0, 20.0
+"""How far the close alignment may move a face from where picked landmarks put it."""
 _HOPELESS = -6.0
 """Evidence before the last stage of the fit below which it is not worth going on; right alignments had -2.3 or more."""
 
@@ -293,10 +295,13 @@ def register_from_landmarks(
     there = face.rigid_pose
     centre = np.asarray(reference.face[0].mean(0))
     moved = float(np.linalg.norm(apply_transform(there, centre) - apply_transform(pose, centre)))
-    if rotation_angle(there, pose) > 20.0 or moved > 20.0:
+    strayed = rotation_angle(there, pose) > _NEAR_DEGREES or moved > _NEAR_MM
+    if strayed:
         evidence, face = target.evidence(start)
     seconds = {"sample": sampled - began, "search": 0.0, "align": clock() - sampled}
-    return _result(evidence, face, 0, seconds)
+    found = _result(evidence, face, 0, seconds)
+    # The user's word stands, but it and the surface contradict each other.
+    return replace(found, score=min(found.score, 0.0), verdict="doubtful") if strayed else found
 
 
 def refine_with_landmarks(
