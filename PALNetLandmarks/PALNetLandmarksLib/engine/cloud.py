@@ -30,6 +30,14 @@ COARSE_STEP = 4
 CROP_MARGIN = 30.0
 """Surface kept round the box of the mean landmarks, mm: the registration may be off by 10 mm, and ears stand out."""
 
+PIXEL = 3.0
+"""Width of a pixel of the views that tell what is seen from outside, mm: wider than the spacing of the points."""
+
+DEPTH_TOLERANCE = 6.0
+"""What lies so far behind the front of its pixel still counts as seen, mm: steep surfaces are that deep."""
+
+LEAST_VIEWS = 2
+
 
 @dataclass(frozen=True)
 class SurfaceCloud:
@@ -111,6 +119,39 @@ def sample_surface(
     return points, directions / np.maximum(length, 1e-12)
 
 
+def seen_from_outside(points: FloatArray) -> NDArray[np.bool_]:
+    """Tell which points of a head somebody walking round it would see.
+
+    Scanners do not see the inside of a head, but cleaned models have eye sockets and mouth bags behind the skin, whose
+    points would mix with those of lids and lips. Each view is a picture of depths; a point counts as seen if it lies at
+    the front in two of them (one may look through a gap between the points).
+
+    Parameters
+    ----------
+    points : (n, 3) float64
+        In the reference frame, mm.
+
+    Returns
+    -------
+    (n,) bool
+    """
+    views = np.zeros(len(points), dtype=np.int64)
+    for azimuth in np.radians([-130.0, -90.0, -50.0, -20.0, 0.0, 20.0, 50.0, 90.0, 130.0]):
+        for elevation in np.radians([-35.0, 15.0]):
+            right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
+            towards = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation),
+                                np.cos(azimuth) * np.cos(elevation)])  # fmt: skip
+            column, row = (np.floor(points @ axis / PIXEL).astype(np.int64) for axis in (right, np.cross(towards, right)))
+            column, row = column - column.min(), row - row.min()
+            pixel = column * (row.max() + 1) + row
+            depth = points @ towards
+            front = np.full(pixel.max() + 1, -np.inf)
+            order = np.argsort(depth)
+            front[pixel[order]] = depth[order]  # the last one written is the nearest to the viewer
+            views += depth >= front[pixel] - DEPTH_TOLERANCE
+    return views >= LEAST_VIEWS
+
+
 def face_cloud(
     vertices: FloatArray,
     triangles: IntArray,
@@ -120,7 +161,7 @@ def face_cloud(
     area_per_point: float = AREA_PER_POINT,
     seed: int = 0,
 ) -> SurfaceCloud:
-    """Cut the face out of a registered scan and sample it evenly.
+    """Cut the face out of a registered scan and sample what is seen of it from outside, evenly.
 
     Parameters
     ----------
@@ -155,4 +196,6 @@ def face_cloud(
     vertices = vertices[used]
     area = float(triangle_areas(vertices, kept).sum())
     count = int(np.clip(area / area_per_point, 2_000, 120_000))
-    return SurfaceCloud(*sample_surface(vertices, kept, vertex_normals(vertices, kept), count, seed))
+    points, normals = sample_surface(vertices, kept, vertex_normals(vertices, kept), count, seed)
+    seen = seen_from_outside(apply_transform(scan_to_reference, points))
+    return SurfaceCloud(points[seen], normals[seen])
