@@ -42,8 +42,8 @@ def model_card(description: Mapping[str, Any], protocol: Protocol, weight_bytes:
         "## Measured on test scans",
         "",
         f"{metrics['scans']} scans of identities seen nowhere else, each in an arbitrary pose, through the "
-        f"whole program; {metrics['failed']} failed (refused registration) and are not in the means. Landmarks whose surface "
-        "the scan does not show are left out.",
+        f"whole program; {metrics['failed']} failed (refused registration) and are not in the means. Landmarks whose "
+        "surface the scan does not show are left out.",
         "",
         f"- Mean point error {metrics['mean_mm']:.2f} mm, median {metrics['median_mm']:.2f} mm, 95th percentile "
         f"{metrics['p95_mm']:.2f} mm; worst scan {metrics['worst_scan_mm']:.2f} mm",

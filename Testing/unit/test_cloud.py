@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from PALNetLandmarksLib.engine.cloud import COARSE_STEP, SurfaceCloud, face_cloud, sample_surface
+from PALNetLandmarksLib.engine.cloud import COARSE_STEP, SurfaceCloud, face_cloud, sample_surface, seen_from_outside
 from PALNetLandmarksLib.engine.rigid import apply_transform, random_rotation
 from PALNetLandmarksLib.errors import RegistrationError
 
@@ -73,3 +73,11 @@ def test_no_surface_in_the_box_is_refused() -> None:
     with pytest.raises(RegistrationError) as caught:
         face_cloud(vertices, triangles, np.eye(4), np.array([[5000.0, 0.0, 0.0], [5010.0, 0.0, 0.0]]))
     assert caught.value.hint
+
+
+def test_what_lies_behind_a_surface_is_not_seen() -> None:
+    directions = np.random.default_rng(0).normal(size=(40_000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    seen = seen_from_outside(np.concatenate([100.0 * directions, 70.0 * directions]))
+    assert seen[:40_000].mean() > 0.99
+    assert seen[40_000:].mean() < 0.05

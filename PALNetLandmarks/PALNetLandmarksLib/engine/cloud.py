@@ -141,7 +141,8 @@ def seen_from_outside(points: FloatArray) -> NDArray[np.bool_]:
             right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
             towards = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation),
                                 np.cos(azimuth) * np.cos(elevation)])  # fmt: skip
-            column, row = (np.floor(points @ axis / PIXEL).astype(np.int64) for axis in (right, np.cross(towards, right)))
+            up = np.cross(towards, right)
+            column, row = (np.floor(points @ axis / PIXEL).astype(np.int64) for axis in (right, up))
             column, row = column - column.min(), row - row.min()
             pixel = column * (row.max() + 1) + row
             depth = points @ towards
