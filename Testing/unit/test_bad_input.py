@@ -15,6 +15,7 @@ from PALNetLandmarksLib.engine.cli import main
 from PALNetLandmarksLib.engine.mesh_files import write_mesh
 from PALNetLandmarksLib.engine.reading import read_scan
 from PALNetLandmarksLib.engine.scan import Scan
+from PALNetLandmarksLib.engine.units import surface_size
 from PALNetLandmarksLib.landmark_files import read_landmarks
 from PALNetLandmarksLib.resources import sample_scans
 
@@ -90,7 +91,9 @@ def a_folder(folder: Path, sample: Scan) -> Path:
 
 
 def ambiguous_size(folder: Path, sample: Scan) -> Path:
-    return surface(folder / "a.ply", trimesh.Trimesh(sample.vertices * 16.0 / 300.0, sample.triangles, process=False))
+    """As large as a face alone in centimetres and a head with shoulders in inches."""
+    scale = 16.0 / surface_size(sample.vertices, sample.triangles)
+    return surface(folder / "a.ply", trimesh.Trimesh(sample.vertices * scale, sample.triangles, process=False))
 
 
 def sphere(folder: Path, sample: Scan) -> Path:
