@@ -147,8 +147,7 @@ def seen_from_outside(points: FloatArray) -> NDArray[np.bool_]:
             pixel = column * (row.max() + 1) + row
             depth = points @ towards
             front = np.full(pixel.max() + 1, -np.inf)
-            order = np.argsort(depth)
-            front[pixel[order]] = depth[order]  # the last one written is the nearest to the viewer
+            np.maximum.at(front, pixel, depth)
             views += depth >= front[pixel] - DEPTH_TOLERANCE
     return views >= LEAST_VIEWS
 
