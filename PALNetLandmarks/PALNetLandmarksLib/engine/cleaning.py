@@ -1,7 +1,7 @@
 """From a mesh as a file gives it to one that every later step can rely on.
 
 What is harmless is mended and counted; what may matter is mended with a warning; what makes the surface unreliable is
-an error. Nothing here moves a vertex.
+an error. Nothing here moves a vertex by more than the seventh digit of its coordinates.
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ class CleanMesh:
 def clean(raw: RawMesh) -> CleanMesh:
     """Clean a mesh.
 
-    Vertices that are no finite numbers are dropped with their triangles; exactly equal vertices are merged; triangles
-    without area and second copies of a triangle are dropped, and so are vertices without a triangle; triangles that
-    face inwards are turned round. Small loose parts and edges of more than two triangles are kept.
+    Coordinates are rounded to single precision, which is what programs that show scans hold in memory. Vertices that
+    are no finite numbers are dropped with their triangles; exactly equal vertices are merged; triangles without area
+    and second copies of a triangle are dropped, and so are vertices without a triangle; triangles that face inwards
+    are turned round. Small loose parts and edges of more than two triangles are kept. The rest is put into an order that
+    depends on the surface alone: however a program wrote the scan, later steps see the same bits.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def clean(raw: RawMesh) -> CleanMesh:
         ``scan.empty``, ``scan.point_cloud``, ``scan.damaged``, ``scan.not_finite``, ``scan.flat`` or
         ``scan.too_few_triangles``.
     """
-    vertices, triangles, coordinates = raw.vertices, raw.triangles, raw.coordinates
+    vertices, triangles, coordinates = single_precision(raw.vertices), raw.triangles, raw.coordinates
     _check_content(vertices, triangles)
     warnings: list[ScanWarning] = []
 
@@ -112,6 +114,7 @@ def clean(raw: RawMesh) -> CleanMesh:
     orientation = outward(vertices, triangles)
     triangles, coordinates = _turned(triangles, coordinates, orientation)
     warnings += _orientation_warnings(orientation, len(triangles))
+    vertices, triangles, coordinates = _in_canonical_order(vertices, triangles, coordinates)
     cleaning = Cleaning(
         not_finite_vertices=not_finite,
         duplicate_vertices=duplicates,
@@ -121,6 +124,55 @@ def clean(raw: RawMesh) -> CleanMesh:
         reversed_triangles=int(np.count_nonzero(orientation.reversed)),
     )
     return CleanMesh(vertices, np.ascontiguousarray(triangles), coordinates, cleaning, tuple(warnings))
+
+
+def single_precision(vertices: FloatArray) -> FloatArray:
+    """Round coordinates to the nearest number of single precision.
+
+    Parameters
+    ----------
+    vertices : (n, 3) float64
+
+    Returns
+    -------
+    (n, 3) float64
+        Off by less than 1e-7 of the coordinate: 0.02 µm at 200 mm. What single precision cannot hold stays as it is.
+    """
+    with np.errstate(over="ignore"):
+        rounded = vertices.astype(np.float32).astype(np.float64)
+    return np.where(np.isfinite(rounded), rounded, vertices)
+
+
+def _in_canonical_order(
+    vertices: FloatArray, triangles: IntArray, coordinates: npt.NDArray[np.float32] | None
+) -> tuple[FloatArray, IntArray, npt.NDArray[np.float32] | None]:
+    """Sort vertices by place, and triangles by their vertices, each beginning with its first one.
+
+    Along a Z-shaped curve through space, on which neighbours stay together: the even sampling of surfaces draws a point
+    from each of equal strips of them, and is evener the more compact the strips are.
+    """
+    order = np.lexsort((vertices[:, 0], vertices[:, 1], vertices[:, 2], _morton_codes(vertices)))
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.arange(len(order))
+    triangles = number[triangles]
+    corners = (np.argmin(triangles, axis=1)[:, None] + np.arange(3)) % 3
+    triangles = np.take_along_axis(triangles, corners, axis=1)
+    if len(vertices) < 2**21:
+        places = np.argsort((triangles[:, 0] << 42) | (triangles[:, 1] << 21) | triangles[:, 2], kind="stable")
+    else:
+        places = np.lexsort(triangles.T[::-1])
+    if coordinates is not None:
+        coordinates = np.take_along_axis(coordinates, corners[:, :, None], axis=1)[places]
+    return vertices[order], triangles[places], coordinates
+
+
+def _morton_codes(vertices: FloatArray) -> IntArray:
+    """Return the place of each vertex, (n,) int64, along a Z-shaped curve through 1024 cells a side."""
+    low = vertices.min(axis=0)
+    cells = ((vertices - low) * (1023.0 / max(float((vertices.max(axis=0) - low).max()), 1e-30))).astype(np.int64)
+    for shift, mask in ((16, 0x30000FF), (8, 0x300F00F), (4, 0x30C30C3), (2, 0x9249249)):  # two zeros between the bits
+        cells = (cells | (cells << shift)) & mask
+    return np.asarray(cells[:, 0] | (cells[:, 1] << 1) | (cells[:, 2] << 2))
 
 
 def duplicate_map(vertices: FloatArray) -> IntArray | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from PALNetLandmarksLib.engine.cleaning import clean
+from PALNetLandmarksLib.engine.cleaning import clean, single_precision
 from PALNetLandmarksLib.engine.reading_gltf import read_gltf
 from PALNetLandmarksLib.engine.reading_obj import read_obj
 from PALNetLandmarksLib.engine.reading_ply import read_ply
@@ -164,7 +164,10 @@ def scan_from_arrays(vertices: npt.ArrayLike, triangles: npt.ArrayLike, unit: st
 def _scan(raw: RawMesh, unit: str) -> Scan:
     cleaned = clean(raw)
     choice = choose_unit(surface_size(cleaned.vertices, cleaned.triangles), unit)
-    vertices = cleaned.vertices if choice.scale_to_mm == 1.0 else cleaned.vertices * choice.scale_to_mm
+    # Rounded again after scaling, as it is when another program scales the scan.
+    vertices = cleaned.vertices
+    if choice.scale_to_mm != 1.0:
+        vertices = single_precision(vertices * choice.scale_to_mm)
     texture = None
     if raw.image is not None and cleaned.coordinates is not None:
         texture = Texture(cleaned.coordinates, raw.image)

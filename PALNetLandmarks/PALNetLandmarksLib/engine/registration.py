@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from PALNetLandmarksLib.engine.registration_elastic import (
     CLOSE,
     FINAL,
-    QUICK,
+    ROUGH,
     ElasticFit,
     FittedFace,
     Stage,
@@ -219,13 +219,13 @@ def _candidates(poses: list[Array], rough: _Target, fine: _Target) -> Iterator[t
     reference = fine.reference
 
     def closely(fit: ElasticFit) -> tuple[Evidence, FittedFace]:
-        fit = fine.fit(fit, CLOSE)
+        fit = fine.fit(fit, (*ROUGH, *CLOSE))
         found = fine.evidence(fit)
         return found if found[0].score < _HOPELESS else fine.evidence(fine.fit(fit, FINAL))
 
     for pose in poses[:1]:
-        yield closely(rough.fit(_start(pose, reference), QUICK))
-    others = [rough.fit(_start(pose, reference), QUICK) for pose in poses[1:]]
+        yield closely(_start(pose, reference))
+    others = [rough.fit(_start(pose, reference), ROUGH) for pose in poses[1:]]
     others.sort(key=lambda fit: -rough.evidence(fit)[0].score)
     for fit in others[:2]:
         yield closely(fit)
@@ -290,7 +290,7 @@ def register_from_landmarks(
     target = _Target(cloud, cloud.tree(), reference)
     sampled = clock()
     start = _start(pose, reference)
-    fit = target.fit(start, (*QUICK, *CLOSE, *FINAL))
+    fit = target.fit(start, (*ROUGH, *CLOSE, *FINAL))
     evidence, face = target.evidence(fit)
     there = face.rigid_pose
     centre = np.asarray(reference.face[0].mean(0))
