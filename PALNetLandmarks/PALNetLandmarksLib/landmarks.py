@@ -123,7 +123,9 @@ class LandmarkSet:
         unknown = sorted(set(self.provenance) - set(PROVENANCE_KEYS))
         if unknown:
             raise ValueError(f"unknown provenance {unknown}: add to PROVENANCE_KEYS what holds nothing private")
-        provenance = {key: _one_line(self.provenance[key]) for key in PROVENANCE_KEYS if key in self.provenance}
+        # What is empty is not known: it is left out, so that a set read from a file equals the one that was written.
+        said = {key: _one_line(self.provenance.get(key, "")) for key in PROVENANCE_KEYS}
+        provenance = {key: text for key, text in said.items() if text}
         object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "expected_error_mm", errors)
         object.__setattr__(self, "status", status)

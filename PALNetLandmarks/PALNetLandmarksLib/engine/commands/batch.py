@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use the files' names as case ids; only for names that are pseudonyms",
     )
+    parser.add_argument(
+        "--progress",
+        choices=("bar", "json"),
+        default="bar",
+        help="how to tell what is going on: a bar on a terminal, or for programs one JSON object a line on standard "
+        "error, with event 'begun' and the cases, then 'case' for each (default: bar)",
+    )
     add_model_arguments(parser)
 
 
@@ -78,13 +86,22 @@ def run(options: argparse.Namespace, console: Console) -> Outcome:
         jobs=options.jobs,
     )
 
+    as_lines = options.progress == "json"
+
+    def begun(cases: Sequence[str]) -> None:
+        if as_lines:
+            console.event({"event": "begun", "cases": cases})
+
     def report(done: int, count: int, status: CaseStatus) -> None:
+        if as_lines:
+            console.event({"event": "case", "done": done, "count": count, **dataclasses.asdict(status)})
+            return
         if status.status == "failed":
             console.warning(f"{status.case}: {status.message} {status.hint}")
         console.progress(f"{done} of {count} cases", done / count)
 
     console.progress("loading", 0.0)
-    statuses = run_batch(settings, report)
+    statuses = run_batch(settings, report, begun=begun)
     failed = [status for status in statuses if status.status != "done"]
     console.summary(f"{len(statuses) - len(failed)} of {len(statuses)} cases done, {len(failed)} failed.")
     console.summary(f"Results in {output}. Research use only.")

@@ -99,9 +99,15 @@ class Console:
             )
         self._errors.write(f"{PROGRAM}: error: {one_line(f'{message} {hint}')}\n")
 
+    def event(self, value: Mapping[str, Any]) -> None:
+        """Write something that happened as one JSON object on a line of standard error, for a program that watches."""
+        self.clear()
+        self._errors.write(json.dumps(plain(value), allow_nan=False, ensure_ascii=True) + "\n")
+        self._errors.flush()
+
     def json(self, value: Mapping[str, Any]) -> None:
         """Write one JSON object on a line of its own; numbers that are not finite become null."""
-        self._output.write(json.dumps(_plain(value), allow_nan=False, ensure_ascii=True) + "\n")
+        self._output.write(json.dumps(plain(value), allow_nan=False, ensure_ascii=True) + "\n")
         self._output.flush()
 
 
@@ -110,14 +116,14 @@ def one_line(text: str) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Turn mappings, sequences, arrays and NumPy numbers into what JSON has."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int)):

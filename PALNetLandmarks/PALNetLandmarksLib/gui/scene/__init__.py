@@ -1,0 +1,1 @@
+"""The module's dealings with the MRML scene: nodes, surfaces, cameras. Needs slicer and vtk, no Qt."""

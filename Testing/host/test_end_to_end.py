@@ -1,0 +1,280 @@
+"""The user's path through the module, with real clicks on the real ``.ui`` and the real engine process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    any(not __import__("importlib.util").util.find_spec(name) for name in ("torch", "open3d")),
+    reason="the engine's packages are not installed",
+)
+
+WARM_UP = 90.0  # s until a cold engine has its packages in memory, on a busy machine
+
+
+@pytest.fixture
+def engine(host):
+    """Use this Python as the engine's, as a user who named it; removed afterwards."""
+    import slicer
+
+    settings = slicer.app.userSettings()
+    settings.setValue("PALNetLandmarks/EnginePython", sys.executable)
+    yield settings
+    settings.remove("PALNetLandmarks/EnginePython")
+
+
+@pytest.fixture
+def panel(engine, module):
+    """The module's panel with an engine."""
+    return module
+
+
+def load_sample(panel, wait_until):
+    """Press "Sample" and wait until the scan is checked."""
+    from slicer_host.user import click
+
+    click(panel.find("sampleButton"))
+    label = panel.find("checkLabel")
+    wait_until(lambda: "mm" in label.text and "Checking" not in label.text, WARM_UP, "the check of the scan")
+    assert panel.widget.panels.case.scan is not None
+
+
+def place(panel, wait_until):
+    """Press "Place landmarks" and wait for them."""
+    from slicer_host.user import click
+
+    click(panel.find("placeButton"))
+    wait_until(lambda: not panel.find("progressRow").visible, WARM_UP, "the landmarks")
+
+
+def landmarks(panel):
+    """Give the landmarks of the case."""
+    return panel.widget.panels.case.landmarks()
+
+
+def engine_processes():
+    """List the engine's processes of this Python."""
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    return [p for p in children if "PALNetLandmarksLib.engine.worker" in " ".join(p.cmdline())]
+
+
+def distance_to_surface(panel, points):
+    """Give the distances of points to the scan, (n,) mm."""
+    import vtk
+
+    scan = panel.widget.panels.case.scan
+    locator = vtk.vtkStaticCellLocator()
+    locator.SetDataSet(scan.GetPolyData())
+    locator.BuildLocator()
+    distances = []
+    for point in points:
+        squared, cell, part, nearest = vtk.reference(0.0), vtk.reference(0), vtk.reference(0), [0.0, 0.0, 0.0]
+        locator.FindClosestPoint(point, nearest, cell, part, squared)
+        distances.append(float(squared) ** 0.5)
+    return np.array(distances)
+
+
+def cells(table, row):
+    """Give the texts of a table's row."""
+    items = [table.item(row, column) for column in range(table.columnCount)]
+    return [item.text() if item is not None else "" for item in items]
+
+
+def row_of(table, text):
+    """Find the row whose cells hold a text."""
+    return next(row for row in range(table.rowCount) if text in cells(table, row))
+
+
+def test_whole_path(panel, messages, wait_until, screenshot, ui_blocking, tmp_path):
+    """One case from the empty panel to files, a saved scene, and that scene opened again; with the figures."""
+    import slicer
+    from slicer_host.user import click, drag_view, look, press_key, type_text
+
+    case = panel.widget.panels.case
+
+    # 1 Scan
+    screenshot("1_empty", panel)
+    assert not panel.find("placeButton").enabled and not panel.find("reviewSection").visible
+    load_sample(panel, wait_until)
+    look(panel.view)
+    screenshot("2_scan", panel)
+
+    # 2 Landmarks
+    with ui_blocking:
+        started = time.perf_counter()
+        place(panel, wait_until)
+        seconds = time.perf_counter() - started
+    before = landmarks(panel)
+    assert before.count("predicted") + before.count("missing") == 50 and before.count("missing") < 5
+    assert distance_to_surface(panel, before.positions[~before.missing]).max() < 1e-3
+    assert panel.find("reviewSection").visible
+    screenshot("3_landmarks", panel)
+    print(f"landmarks after {seconds:.2f} s, the panel stood still for {1000 * ui_blocking.longest:.0f} ms at most")
+    assert seconds < 10
+    assert ui_blocking.longest < 0.25  # on a busy machine; the benchmark holds it to what is asked for
+
+    # 3 Review: the next one by key, accepted, and a point put right by the mouse
+    table = panel.find("landmarkTable")
+    assert table.rowCount == 50
+    press_key(panel.find("nextButton"), "N")
+    first = case.selected
+    assert first is not None and cells(table, 0)[1] == first
+    press_key(panel.find("nextButton"), "A")
+    assert case.selected == cells(table, 1)[1] and cells(table, 0)[3] == "accepted"
+    screenshot("4_review", panel)
+    prn = before.protocol.index("Prn")
+    down = (before.positions[before.protocol.index("Sn")] - before.positions[prn]) * 0.3
+    look(panel.view)
+    panel.widget.panels._look_at_face()
+    drag_view(panel.view, before.positions[prn], [before.positions[prn] + down * 0.5, before.positions[prn] + down])
+    after = landmarks(panel)
+    moved = np.linalg.norm(after.positions - before.positions, axis=1)
+    assert np.nanargmax(moved) == prn and 1.0 < moved[prn] < 20.0 and np.nansum(np.delete(moved, prn)) == 0.0
+    assert after.status[prn] == "corrected" and case.selected == "Prn"
+    assert distance_to_surface(panel, after.positions[[prn]]).max() < 1e-3
+    screenshot("5_corrected", panel)
+    click(panel.find("undoButton"))
+    np.testing.assert_allclose(landmarks(panel).positions[prn], before.positions[prn], atol=1e-6)
+    click(panel.find("redoButton"))
+    np.testing.assert_allclose(landmarks(panel).positions[prn], after.positions[prn], atol=1e-6)
+
+    # 5 Measure: the values are those of the points, and follow them
+    click(panel.find("measurementSection"))
+    values = panel.find("measurementTable")
+    pair = "Ex_R-Ex_L"
+    text = wait_until(
+        lambda: next((t for t in cells(values, row_of(values, pair)) if "mm" in t), ""), 5, "the measurement"
+    )
+    ends = [after.positions[after.protocol.index(label)] for label in ("Ex_R", "Ex_L")]
+    assert abs(float(text.split()[0]) - np.linalg.norm(ends[0] - ends[1])) < 0.06
+    screenshot("6_measurements", panel)
+    click(panel.find("measurementSection"))
+
+    # 6 Export
+    click(panel.find("exportSection"))
+    folder = tmp_path / "Größe 1"
+    folder.mkdir()
+    type_text(panel.find("caseId"), "S0001")
+    type_text(panel.find("exportFolder"), str(folder))
+    screenshot("7_export", panel)
+    click(panel.find("exportButton"))
+    wait_until(lambda: panel.find("exportNote").text or messages.texts("error"), 30, "the files")
+    assert messages.texts("error") == []
+    written = sorted(file.name for file in folder.iterdir())
+    assert any(name.endswith(".mrk.json") for name in written) and any(name.endswith(".csv") for name in written)
+    assert all("S0001" in name for name in written)
+    assert "PALNetFace01" not in "".join(f.read_text(errors="ignore") for f in folder.iterdir()), (
+        "the scan's name leaks"
+    )
+    screenshot("8_exported", panel)
+
+    # 7 Save, close, open again
+    file = folder / "case.mrb"
+    assert slicer.util.saveScene(str(file))
+    slicer.mrmlScene.Clear(0)
+    assert case.scan is None and landmarks(panel) is None
+    assert not panel.find("placeButton").enabled and not panel.find("reviewSection").visible
+    slicer.util.loadScene(str(file))
+    loaded = wait_until(lambda: landmarks(panel), 5, "the loaded landmarks")
+    np.testing.assert_allclose(loaded.positions, after.positions, atol=1e-4)
+    assert loaded.status == after.status
+    told = {key: value for key, value in after.provenance.items() if value}
+    assert {key: value for key, value in loaded.provenance.items() if value} == told
+    np.testing.assert_allclose(case.predicted().positions, before.positions, atol=1e-4)
+    assert panel.find("caseId").text == "S0001" and panel.find("reviewSection").visible
+    screenshot("9_loaded", panel)
+    assert messages.texts("error") == []
+
+
+@pytest.mark.slow
+def test_engine_is_killed_and_comes_back(panel, messages, wait_until, screenshot):
+    """SIGKILL: noticed, said, and the next click works."""
+    from slicer_host.user import click
+
+    load_sample(panel, wait_until)
+    (process,) = [p for p in engine_processes() if p.is_running()][:1]
+    click(panel.find("placeButton"))
+    os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not panel.find("progressRow").visible, 10, "the loss to be noticed")
+    assert landmarks(panel) is None
+    assert panel.find("resultLabel").text
+    screenshot("4_engine_lost", panel)
+    place(panel, wait_until)
+    assert landmarks(panel) is not None and landmarks(panel).count("predicted") > 45
+
+
+@pytest.mark.slow
+def test_cancel_in_each_stage(panel, wait_until):
+    """The click on "Cancel" ends the prediction within 2 s, whatever it is doing, and the engine stays usable."""
+    from slicer_host.user import click
+
+    load_sample(panel, wait_until)
+    bar, cancel = panel.find("progressBar"), panel.find("cancelButton")
+    seen, wanted, pressed = [], [""], []
+
+    def stage_changed():
+        name = bar.format.partition(" (")[0]
+        if name not in seen and not pressed:
+            seen.append(name)
+        if name == wanted[0] and cancel.enabled and not pressed:
+            pressed.append(time.perf_counter())
+            click(cancel)
+
+    bar.connect("valueChanged(int)", stage_changed)
+    place(panel, wait_until)
+    first_run = [name for name in seen if name]
+    assert len(first_run) >= 4, first_run
+    assert landmarks(panel).count("predicted") > 45
+    cancelled = []
+    for name in first_run:
+        panel.widget.panels.case.set_landmarks_node(None)
+        wanted[0] = name
+        pressed.clear()
+        place(panel, wait_until)
+        if pressed:  # a stage of a few milliseconds may be over before its line is read
+            assert time.perf_counter() - pressed[0] < 2.0, name
+            assert panel.find("resultLabel").text == "Cancelled.", name
+            assert landmarks(panel) is None, name
+            cancelled.append(name)
+    assert len(cancelled) >= 3, (first_run, cancelled)
+    wanted[0] = ""
+    place(panel, wait_until)
+    assert landmarks(panel).count("predicted") > 45
+
+
+@pytest.mark.slow
+def test_module_is_reloaded(panel, wait_until):
+    """The developer's "Reload" keeps the scene and leaves nothing of the old panel behind."""
+    import slicer
+
+    load_sample(panel, wait_until)
+    place(panel, wait_until)
+    before, old = landmarks(panel), panel.widget
+    processes = engine_processes()
+    panel.widget.onReload()
+    assert panel.widget is not old and old.panels is None
+    np.testing.assert_allclose(landmarks(panel).positions, before.positions)
+    wait_until(
+        lambda: not any(p.is_running() and p.status() != "zombie" for p in processes), 10, "the old engine to end"
+    )
+    place(panel, wait_until)
+    assert landmarks(panel).count("predicted") > 45
+    assert slicer.modules.PALNetLandmarksWidget is panel.widget
+
+
+@pytest.mark.slow
+def test_engine_ends_with_the_module(panel, panel_of, wait_until):
+    """No process is left behind."""
+    load_sample(panel, wait_until)
+    processes = engine_processes()
+    assert processes
+    panel.widget.cleanup()
+    wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in processes), 10, "the engine to end")
