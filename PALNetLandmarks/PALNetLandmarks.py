@@ -28,10 +28,10 @@ class PALNetLandmarks(ScriptedLoadableModule):
             '<a href="https://github.com/PALNetLandmarks/PALNetLandmarks#readme">Tutorial and documentation</a>.'
         )
         parent.acknowledgementText = _(
-            "The landmarking network follows the method of PAL-Net (arXiv 2510.00910); the second network follows 2S-SGCN "
-            "(Burger, Blandano, Facchi, Lanzarotti: Computer Vision and Image Understanding, 2024). The code is our own. The "
-            "default model was trained on scans simulated from the ICT-FaceKit Face Model Light (USC Institute for Creative "
-            "Technologies, MIT licence)."
+            "The landmarking network follows the method of PAL-Net (arXiv 2510.00910); the second network follows "
+            "2S-SGCN (Burger, Blandano, Facchi, Lanzarotti: Computer Vision and Image Understanding, 2024). The code "
+            "is our own. The default model was trained on scans simulated from the ICT-FaceKit Face Model Light (USC "
+            "Institute for Creative Technologies, MIT licence)."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
 

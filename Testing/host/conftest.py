@@ -110,15 +110,16 @@ class Panel:
         """The 3D view."""
         return self.host.view
 
-    def find(self, name: str) -> Any:
-        """Find a widget of the panel by its name in the ``.ui`` file."""
+    def find(self, name: str, panel: str = "") -> Any:
+        """Find a widget by its name in the ``.ui`` file, and by that file's name where several have one of that name."""
         from PySide6 import QtWidgets
-
         from slicer_host.user import process_events
 
         process_events()  # a panel that was just put in place is shown by then
         # A reload leaves the old panel where it was, hidden.
         roots = [w for w in self.representation.children() if w.isWidgetType() and not w.isHidden()]
+        if panel:
+            roots = [w for root in roots for w in QtWidgets.QWidget.findChildren(root, QtWidgets.QWidget, panel)]
         found = [w for root in roots for w in QtWidgets.QWidget.findChildren(root, QtWidgets.QWidget, name)]
         assert len(found) == 1, f"{len(found)} widgets are called {name}"
         return found[0]

@@ -117,17 +117,18 @@ def test_whole_path(panel, messages, wait_until, screenshot, ui_blocking, tmp_pa
     assert distance_to_surface(panel, before.positions[~before.missing]).max() < 1e-3
     assert panel.find("reviewSection").visible
     screenshot("3_landmarks", panel)
-    print(f"landmarks after {seconds:.2f} s, the panel stood still for {1000 * ui_blocking.longest:.0f} ms at most")
+    stood, worked = 1000 * ui_blocking.longest, 1000 * ui_blocking.longest_work
+    print(f"landmarks after {seconds:.2f} s; the panel stood still for {stood:.0f} ms, working for {worked:.0f} ms")
     assert seconds < 10
-    assert ui_blocking.longest < 0.25  # on a busy machine; the benchmark holds it to what is asked for
+    assert worked < 100  # ms; without what other programs took, but with what the host itself costs
 
     # 3 Review: the next one by key, accepted, and a point put right by the mouse
     table = panel.find("landmarkTable")
     assert table.rowCount == 50
-    press_key(panel.find("nextButton"), "N")
+    press_key(panel.find("nextButton", "ReviewPanel"), "N")
     first = case.selected
     assert first is not None and cells(table, 0)[1] == first
-    press_key(panel.find("nextButton"), "A")
+    press_key(panel.find("nextButton", "ReviewPanel"), "A")
     assert case.selected == cells(table, 1)[1] and cells(table, 0)[3] == "accepted"
     screenshot("4_review", panel)
     prn = before.protocol.index("Prn")
@@ -217,7 +218,7 @@ def test_cancel_in_each_stage(panel, wait_until):
     from slicer_host.user import click
 
     load_sample(panel, wait_until)
-    bar, cancel = panel.find("progressBar"), panel.find("cancelButton")
+    bar, cancel = panel.find("progressBar", "LandmarksPanel"), panel.find("cancelButton", "LandmarksPanel")
     seen, wanted, pressed = [], [""], []
 
     def stage_changed():
@@ -278,3 +279,61 @@ def test_engine_ends_with_the_module(panel, panel_of, wait_until):
     assert processes
     panel.widget.cleanup()
     wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in processes), 10, "the engine to end")
+
+
+@pytest.mark.slow
+def test_batch_of_five_with_a_killed_engine(panel, messages, wait_until, screenshot, tmp_path):
+    """Step 8: a folder of scans; its process is killed on the way, the batch goes on; a case is corrected and kept."""
+    import shutil
+
+    from PALNetLandmarksLib.gui.sample_data import sample_path
+    from slicer_host.user import click, click_cell, drag_view, type_text
+
+    scans, output = tmp_path / "Gesichter und mehr", tmp_path / "Ergebnisse"
+    scans.mkdir()
+    for name in ("a", "b", "Zoë 1", "d"):
+        shutil.copyfile(sample_path(), scans / f"{name}{sample_path().suffix}")
+    (scans / "bad.ply").write_text("this is no mesh")
+    click(panel.find("batchSection"))
+    type_text(panel.find("scansPath"), str(scans))
+    type_text(panel.find("outputPath"), str(output))
+    start, table = panel.find("startButton", "BatchPanel"), panel.find("casesTable")
+
+    def done():
+        return sum("done" in cells(table, row) for row in range(table.rowCount))
+
+    click(start)
+    wait_until(lambda: done() >= 1, WARM_UP, "the first case")
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        if "batch" in " ".join(process.cmdline()):
+            process.kill()
+    wait_until(lambda: messages.texts("error") or start.enabled, 20, "the loss to be said")
+    screenshot("10_batch_lost", panel)
+    messages.clear()
+    assert done() < 4
+    wait_until(lambda: start.enabled, 10, "the button to go on")
+    click(start)
+    wait_until(lambda: done() == 4 and start.enabled, WARM_UP, "the other cases")
+    screenshot("11_batch", panel)
+    assert sorted(cells(table, row)[2] for row in range(table.rowCount)) == ["done"] * 4 + ["failed"]
+
+    case = panel.widget.panels.case
+    row = next(row for row in range(table.rowCount) if "done" in cells(table, row))
+    click_cell(table, row, double=True)
+    before = wait_until(lambda: landmarks(panel), 10, "the case to be opened")
+    panel.widget.panels._look_at_face()
+    prn = before.protocol.index("Prn")
+    aim = before.positions[prn] + (before.positions[before.protocol.index("Sn")] - before.positions[prn]) * 0.3
+    drag_view(panel.view, before.positions[prn], [aim])
+    corrected = landmarks(panel)
+    assert corrected.status[prn] == "corrected"
+    click(panel.find("nextButton", "BatchPanel"))
+    assert case.scan is not None and landmarks(panel).status[prn] == "predicted"
+    click_cell(table, row, double=True)
+    kept = landmarks(panel)
+    assert kept.status[prn] == "corrected"
+    np.testing.assert_allclose(kept.positions, corrected.positions, atol=1e-3)
+    screenshot("12_batch_review", panel)
+    assert messages.texts("error") == []

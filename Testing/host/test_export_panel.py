@@ -215,7 +215,7 @@ def test_a_file_that_cannot_be_replaced_brings_the_others_back(panel, messages, 
     real = export_files.os.replace
 
     def replace(source, target):
-        if str(target).endswith(".tps"):
+        if str(target) == str(panel.folder / "P 001.tps"):
             raise PermissionError(13, "in use")
         real(source, target)
 

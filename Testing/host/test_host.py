@@ -380,6 +380,8 @@ def test_a_module_runs_from_load_to_reload(host, panel_of, wait_until, screensho
     click(panel.find("go"))
     assert panel.widget.clicks == 1
     parameters = panel.widget.parameters
+    type_text(panel.find("caseId"), "Größe")
+    assert parameters.case_id == "Größe"
     type_text(panel.find("caseId"), "S0001")
     assert parameters.case_id == "S0001"
     type_text(panel.find("folder"), "/tmp")

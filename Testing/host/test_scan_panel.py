@@ -1,4 +1,4 @@
-"""Section 1 of the panel: loading a scan, what is said of it, and its unit. Without an engine, and with the real one."""
+"""Section 1 of the panel: loading a scan, what is said of it, and its unit; without an engine and with the real one."""
 
 from __future__ import annotations
 

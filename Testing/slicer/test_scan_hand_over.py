@@ -1,4 +1,4 @@
-"""A scan on its way from the file by Slicer to the engine: the same numbers, and so the same landmarks, as without Slicer."""
+"""A scan on its way from the file by Slicer to the engine: the same numbers, and so the same landmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PALNetLandmarksLib.resources import sample_scans
 
 
 def _textured_obj(path: Path) -> None:
-    """Write the sample as an OBJ with a texture seam, so that Slicer's reader splits vertices and changes their order."""
+    """Write the sample as an OBJ with a texture seam: Slicer's reader splits vertices and changes their order."""
     scan = read_scan(sample_scans()[0])
     lines = [f"v {x:.7g} {y:.7g} {z:.7g}" for x, y, z in scan.vertices]
     lines += ["vt 0.1 0.1", "vt 0.9 0.9"]
@@ -63,9 +63,9 @@ def test_landmarks_agree_with_the_command_line(scene: Scene, tmp_path: Path, pro
     difference = np.abs(shown.in_coordinate_system("LPS").positions - by_file.positions)
     assert np.nanmax(difference) < 1e-3 and shown.status == by_file.status
     # Slicer shows the file's x and y with the other sign.
-    node = case.landmarks_node
     place = protocol.index("Prn")
-    np.testing.assert_allclose(node.GetNthControlPointPositionWorld(place), by_file.positions[place] * (-1, -1, 1), atol=1e-3)
+    in_scene = case.landmarks_node.GetNthControlPointPositionWorld(place)
+    np.testing.assert_allclose(in_scene, by_file.positions[place] * (-1, -1, 1), atol=1e-3)
     case.cleanup()
 
 
@@ -160,7 +160,8 @@ def test_three_points_to_start_from(scene: Scene, view: Any, protocol: Any) -> N
         view.click(middle + offset)
     assert told == ["Ex_R", "Ex_L", ""] and interaction.GetCurrentInteractionMode() != interaction.Place
     chosen = points.landmarks()
-    assert chosen.coordinate_system == "LPS" and set(np.array(protocol.labels)[~chosen.missing]) == {"Prn", "Ex_R", "Ex_L"}
+    assert chosen.coordinate_system == "LPS"
+    assert set(np.array(protocol.labels)[~chosen.missing]) == {"Prn", "Ex_R", "Ex_L"}
     count = scene.mrml.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode")
     points.end()
     assert not points.active and scene.mrml.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == count - 1

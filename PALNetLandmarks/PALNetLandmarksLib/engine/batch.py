@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PALNetLandmarksLib.batch_tables import read_case, write_tables
 from PALNetLandmarksLib.engine.batch_case import LANDMARKS, PICTURE, BatchSettings, CaseRunner, Job
 from PALNetLandmarksLib.engine.batch_record import (
     KEY_FILE,
@@ -20,6 +21,7 @@ from PALNetLandmarksLib.engine.batch_record import (
     batch_lock,
     name_cases,
     read_key,
+    read_reviewed,
     read_statuses,
     write_key,
     write_statuses,
@@ -27,16 +29,15 @@ from PALNetLandmarksLib.engine.batch_record import (
 from PALNetLandmarksLib.engine.reading import EXTENSIONS
 from PALNetLandmarksLib.errors import DeviceError, InputError, UsageError
 from PALNetLandmarksLib.files import raise_write_error
-from PALNetLandmarksLib.landmarks import LandmarkSet
 
 if TYPE_CHECKING:
-    from PALNetLandmarksLib.protocol import Protocol
+    pass
 
-_TABLES = ("measurements.csv", "landmarks.csv", "asymmetry.csv")
 #: Statuses that stand for a person's work, which a batch never replaces.
 _BY_HAND = ("corrected", "placed")
 
 Report = Callable[[int, int, CaseStatus], None]
+Begun = Callable[[Sequence[str]], None]
 
 
 def find_scans(folder: Path, without: Path | None = None) -> list[str]:
@@ -88,6 +89,7 @@ def run_batch(
     settings: BatchSettings,
     report: Report | None = None,
     *,
+    begun: Begun | None = None,
     runner: Callable[[BatchSettings], CaseRunner] = CaseRunner,
 ) -> list[CaseStatus]:
     """Place the landmarks on every scan of a folder.
@@ -101,6 +103,8 @@ def run_batch(
     settings : BatchSettings
     report : callable, optional
         Called after each case with the number of cases done, of all cases, and the status.
+    begun : callable, optional
+        Called with the names of all cases when they are known and written down.
     runner : callable
         Makes what does single cases.
 
@@ -133,6 +137,8 @@ def run_batch(
         cases = name_cases(list(names.values()), known, from_names=settings.case_from_name)
         write_key(settings.output, {**known, **cases})
         jobs = [Job(cases[names[scan]], settings.folder / scan, scan) for scan in scans]
+        if begun is not None:
+            begun([job.case for job in jobs])
         return _run_jobs(settings, jobs, report or (lambda done, count, status: None), runner)
 
 
@@ -157,9 +163,10 @@ def _run_jobs(
     runner = make_runner(settings)
     before = read_statuses(settings.output)
     statuses = {**before, **{job.case: before.get(job.case, CaseStatus(job.case)) for job in jobs}}
+    reviewed = read_reviewed(settings.output)
     todo, done = [], 0
     for job in jobs:
-        kept = _kept(settings, job, statuses[job.case], runner)
+        kept = _kept(settings, job, statuses[job.case], runner, job.case in reviewed)
         if kept is None:
             statuses[job.case] = CaseStatus(job.case)
             todo.append(job)
@@ -179,16 +186,18 @@ def _run_jobs(
     return [statuses[job.case] for job in jobs]
 
 
-def _kept(settings: BatchSettings, job: Job, status: CaseStatus, runner: CaseRunner) -> CaseStatus | None:
+def _kept(
+    settings: BatchSettings, job: Job, status: CaseStatus, runner: CaseRunner, reviewed: bool
+) -> CaseStatus | None:
     """Give the status of a case that is not to be done (again); None for one that is."""
     landmarks = settings.output / (job.case + LANDMARKS)
     if not landmarks.exists():
         return None
-    found = _read_case(landmarks, runner.protocol)
+    found = read_case(landmarks, runner.protocol)
     same_scan = status.scan_sha256 == _sha256(job.scan)
     if found is None:  # it may still be somebody's work
         return _not_replaced(status, "batch.unreadable", "Its landmark file cannot be read.", landmarks.name)
-    if any(found.count(name) for name in _BY_HAND):
+    if reviewed or any(found.count(name) for name in _BY_HAND):
         if same_scan:
             return replace(status, status="done", exit_code="0", code="", message="", hint="")
         message = "The scan is another one than that on which its landmarks were corrected by hand."
@@ -215,16 +224,6 @@ def _not_replaced(status: CaseStatus, code: str, message: str, name: str) -> Cas
 
 def _has_picture(settings: BatchSettings, job: Job) -> bool:
     return (settings.output / (job.case + PICTURE)).exists()
-
-
-def _read_case(path: Path, protocol: Protocol) -> LandmarkSet | None:
-    from PALNetLandmarksLib.errors import LandmarkingError
-    from PALNetLandmarksLib.landmark_files import read_landmarks
-
-    try:
-        return read_landmarks(path, protocol)
-    except LandmarkingError:
-        return None
 
 
 def _sha256(path: Path) -> str:
@@ -289,33 +288,3 @@ def _side_by_side(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def write_tables(output: Path, cases: Sequence[str], protocol: Protocol, layout: str) -> None:
-    """Write the tables over all cases from the landmark files that are there.
-
-    Parameters
-    ----------
-    output : Path
-        Folder of the batch.
-    cases : sequence of str
-        Names of the cases.
-    protocol : Protocol
-        Their landmarks.
-    layout : {"wide", "long"}
-        Kind of table.
-    """
-    from PALNetLandmarksLib.export import write_asymmetry, write_measurements
-    from PALNetLandmarksLib.landmark_files import write_landmark_cases
-
-    sets = {}
-    for case in cases:
-        path = output / (case + LANDMARKS)
-        found = _read_case(path, protocol) if path.exists() else None
-        if found is not None:
-            sets[case] = found
-    if sets:
-        measurements, landmarks, asymmetry = (output / name for name in _TABLES)
-        write_measurements(measurements, sets, layout=layout)
-        write_landmark_cases(landmarks, sets, layout=layout)
-        write_asymmetry(asymmetry, sets)

@@ -16,6 +16,8 @@ from PALNetLandmarksLib.spreadsheet import parse_table, write_table
 #: The key from case to scan: the only file of a batch that holds file names.
 KEY_FILE = "cases.csv"
 STATUS_FILE = "status.csv"
+#: Written by the Slicer module: cases that a person has looked through. A batch never replaces them.
+REVIEW_FILE = "review.csv"
 LOCK_FILE = ".palnet-batch.lock"
 _DAMAGED = "Move the damaged table away to begin anew, or restore it from a backup."
 
@@ -135,6 +137,11 @@ def read_statuses(folder: Path) -> dict[str, CaseStatus]:
 def write_statuses(folder: Path, statuses: Mapping[str, CaseStatus]) -> None:
     """Write how the cases ended so far."""
     write_table(folder / STATUS_FILE, _COLUMNS, [list(asdict(status).values()) for status in statuses.values()])
+
+
+def read_reviewed(folder: Path) -> set[str]:
+    """Read which cases a person has looked through; empty when there are none."""
+    return {row["case"] for row in _read(folder / REVIEW_FILE, ("case",))}
 
 
 def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:

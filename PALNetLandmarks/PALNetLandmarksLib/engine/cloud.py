@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from PALNetLandmarksLib.engine.patches import point_tree
-from PALNetLandmarksLib.engine.resampling import triangle_areas, vertex_normals
+from PALNetLandmarksLib.engine.resampling import triangle_areas, triangle_normals, vertex_normals
 from PALNetLandmarksLib.engine.rigid import apply_transform
 from PALNetLandmarksLib.errors import RegistrationError
 
@@ -49,10 +49,13 @@ class SurfaceCloud:
         Positions in mm.
     normals : (n, 3) float64
         Unit normals, pointing out of the head.
+    vertices : (m, 3) float64, optional
+        Vertices of the mesh that the points were sampled from, as far as it lies where the face is.
     """
 
     points: FloatArray
     normals: FloatArray
+    vertices: FloatArray | None = None
 
     @cached_property
     def tree(self) -> cKDTree:
@@ -84,7 +87,7 @@ class SurfaceCloud:
 
 
 def sample_surface(
-    vertices: FloatArray, triangles: IntArray, normals: FloatArray, count: int, seed: int = 0
+    vertices: FloatArray, triangles: IntArray, normals: FloatArray | None, count: int, seed: int = 0
 ) -> tuple[FloatArray, FloatArray]:
     """Sample a surface by systematic steps along its cumulative area.
 
@@ -95,8 +98,8 @@ def sample_surface(
     ----------
     vertices : (n, 3) float64
     triangles : (m, 3) int64
-    normals : (n, 3) float64
-        Normals of the vertices, interpolated in the triangles.
+    normals : (n, 3) float64 or None
+        Normals of the vertices, interpolated in the triangles; without them a point has the normal of its triangle.
     count : int
     seed : int
 
@@ -104,7 +107,8 @@ def sample_surface(
     -------
     points, normals : (count, 3) float64
     """
-    cumulative = np.cumsum(triangle_areas(vertices, triangles))
+    facets = triangle_normals(vertices, triangles)
+    cumulative = np.cumsum(0.5 * np.sqrt(np.einsum("nd,nd->n", facets, facets)))
     generator = np.random.default_rng(seed)
     steps = (np.arange(count) + generator.random(count)) * (cumulative[-1] / count)
     chosen = np.minimum(np.searchsorted(cumulative, steps), len(triangles) - 1)
@@ -114,7 +118,7 @@ def sample_surface(
     barycentric = np.column_stack([1.0 - weights.sum(axis=1), weights])[:, :, None]
     corners = triangles[chosen]
     points = (vertices[corners] * barycentric).sum(axis=1)
-    directions = (normals[corners] * barycentric).sum(axis=1)
+    directions = facets[chosen] if normals is None else (normals[corners] * barycentric).sum(axis=1)
     length = np.linalg.norm(directions, axis=1, keepdims=True)
     return points, directions / np.maximum(length, 1e-12)
 
@@ -159,6 +163,7 @@ def face_cloud(
     mean_landmarks: FloatArray,
     *,
     area_per_point: float = AREA_PER_POINT,
+    facet_normals: bool = False,
     seed: int = 0,
 ) -> SurfaceCloud:
     """Cut the face out of a registered scan and sample what is seen of it from outside, evenly.
@@ -174,6 +179,8 @@ def face_cloud(
         In the reference frame; their box and a margin bound what is kept.
     area_per_point : float
         mm² of surface for each point.
+    facet_normals : bool
+        Give each point the normal of its triangle instead of one interpolated between the vertices.
     seed : int
 
     Raises
@@ -196,6 +203,7 @@ def face_cloud(
     vertices = vertices[used]
     area = float(triangle_areas(vertices, kept).sum())
     count = int(np.clip(area / area_per_point, 2_000, 120_000))
-    points, normals = sample_surface(vertices, kept, vertex_normals(vertices, kept), count, seed)
+    at_vertices = None if facet_normals else vertex_normals(vertices, kept)
+    points, normals = sample_surface(vertices, kept, at_vertices, count, seed)
     seen = seen_from_outside(apply_transform(scan_to_reference, points))
-    return SurfaceCloud(points[seen], normals[seen])
+    return SurfaceCloud(points[seen], normals[seen], vertices)

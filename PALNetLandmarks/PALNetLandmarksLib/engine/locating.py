@@ -117,7 +117,7 @@ def locate_with_palnet(
     device = next(network.parameters()).device
     points = apply_transform(scan_to_reference, cloud.points)
     assert isinstance(network, PALNet)
-    patches = ordered_patches(points, mean, network.patch_settings)
+    patches = ordered_patches(thinned(points, network.cloud_points), mean, network.patch_settings)
     with torch.inference_mode():
         output = network(torch.from_numpy(patches)[None].to(device))
     landmarks = output.landmarks[0].double().cpu().numpy()
@@ -128,6 +128,13 @@ def locate_with_palnet(
         raw_error=np.ones(count),
         visible=np.ones(count),
     )
+
+
+def thinned(points: FloatArray, count: int | None) -> FloatArray:
+    """Thin a cloud out evenly to ``count`` points; the cloud follows the surface by area, and so does the rest."""
+    if count is None or count >= len(points):
+        return points
+    return points[np.linspace(0, len(points) - 1, count).astype(np.int64)]
 
 
 def ordered_patches(points: FloatArray, mean: FloatArray, settings: PatchSettings) -> NDArray[np.float32]:
@@ -149,10 +156,20 @@ def ordered_patches(points: FloatArray, mean: FloatArray, settings: PatchSetting
     return points[patch_indices(points, centres, settings, tree=tree)].astype(np.float32)
 
 
+def locate_with_sgcn(
+    network: nn.Module, cloud: SurfaceCloud, scan_to_reference: FloatArray, mean: FloatArray, protocol: Protocol
+) -> Located:
+    """Find landmarks with :class:`SGCN`, see `locating_sgcn`; imported when it is asked for."""
+    from PALNetLandmarksLib.engine import locating_sgcn
+
+    return locating_sgcn.locate_with_sgcn(network, cloud, scan_to_reference, mean, protocol)
+
+
 Locator = Callable[[nn.Module, SurfaceCloud, FloatArray, FloatArray, Protocol], Located]
 LOCATORS: dict[str, Locator] = {
     "patch_transformer": locate_with_patch_transformer,
     "palnet": locate_with_palnet,
+    "sgcn": locate_with_sgcn,
 }
 
 

@@ -41,8 +41,9 @@ class PatchSettings:
         The K nearest points, or the points within `radius_mm` resampled to K.
     radius_mm : float
         D; used by ``selection='radius'`` only.
-    order : {'origin', 'centre'}
-        Points sorted by distance to the origin of the reference frame (the paper), or to the centre of their patch.
+    order : {'origin', 'centre', 'none'}
+        Points sorted by distance to the origin of the reference frame (the paper), to the centre of their patch, or as
+        they stand in the scan (the paper's table 6).
     coordinates : {'absolute', 'centred'}
         Coordinates in the reference frame (the paper), or relative to the centre of the patch; mm.
     normals : bool
@@ -52,7 +53,7 @@ class PatchSettings:
     points_per_patch: int = 1000
     selection: Literal["nearest", "radius"] = "nearest"
     radius_mm: float = 25.0
-    order: Literal["origin", "centre"] = "origin"
+    order: Literal["origin", "centre", "none"] = "origin"
     coordinates: Literal["absolute", "centred"] = "absolute"
     normals: bool = False
 
@@ -60,7 +61,7 @@ class PatchSettings:
         """Refuse settings that no patch can follow."""
         known = {
             "selection": ("nearest", "radius"),
-            "order": ("origin", "centre"),
+            "order": ("origin", "centre", "none"),
             "coordinates": ("absolute", "centred"),
         }
         for name, values in known.items():
@@ -155,6 +156,8 @@ def patch_indices(
         chosen = _nearest_sets(points, centres, count, tree)
     else:
         chosen = _sets_within(points, centres, settings.radius_mm, count, seed, tree)
+    if settings.order == "none":
+        return np.sort(chosen, axis=1)
     return order_by_distance(points, chosen, None if settings.order == "origin" else centres[:, None, :])
 
 

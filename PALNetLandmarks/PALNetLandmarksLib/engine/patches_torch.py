@@ -42,7 +42,9 @@ def patch_indices_torch(
             found = _lowest(squared, count)
         else:
             found = _within(squared, settings.radius_mm, count, device_keys, device_uniform)
-        if settings.order == "origin":
+        if settings.order == "none":
+            found = found.sort(dim=1).values
+        elif settings.order == "origin":
             found = _sorted_by(_squared_distances(scan[found], scan.new_zeros(3)), found)
         else:
             found = _sorted_by(squared.gather(1, found), found)

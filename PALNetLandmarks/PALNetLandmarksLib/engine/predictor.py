@@ -116,7 +116,12 @@ class Predictor:
             report("patches", 0.6)
             started = time.perf_counter()
             cloud = face_cloud(
-                scan.vertices, scan.triangles, registration.scan_to_reference, bundle.mean_landmarks, seed=seed
+                scan.vertices,
+                scan.triangles,
+                registration.scan_to_reference,
+                bundle.mean_landmarks,
+                facet_normals=getattr(self._network, "facet_normals", False) is True,
+                seed=seed,
             )
             seconds["patches"] = time.perf_counter() - started
             report("network", 0.75)

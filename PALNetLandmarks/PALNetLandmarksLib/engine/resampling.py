@@ -140,6 +140,38 @@ def even_points(vertices: FloatArray, triangles: IntArray, count: int, seed: int
     return points[kept], _unit(interpolated)
 
 
+def even_subset(points: FloatArray, count: int, seed: int) -> IntArray:
+    """Choose points that keep their distance from one another out of a dense, evenly spread cloud on a surface.
+
+    Poisson-disk sampling by elimination, as in `even_points`, with the cloud's own points as candidates.
+
+    Parameters
+    ----------
+    points : (n, 3) float64
+        At least a few times as many as wanted, or the choice will not be even.
+    count : int
+    seed : int
+        The same seed gives the same choice, wherever the cloud lies.
+
+    Returns
+    -------
+    (count,) int64
+        Indices into `points`, ascending. A cloud with fewer points repeats them.
+    """
+    total = len(points)
+    if total <= count:
+        return np.sort(np.arange(count) % total)
+    order = np.random.default_rng(seed).permutation(total)[: _OVERSAMPLING * count]
+    candidates = np.ascontiguousarray(points[order], dtype=np.float64)
+    # The area, from the density: the k-th of evenly spread points lies where a disc round the first holds k of them.
+    near = min(8, total - 1)
+    tree = cKDTree(candidates, balanced_tree=False, compact_nodes=False)
+    radius = tree.query(candidates[:256], k=[near + 1])[0][:, 0]
+    area = len(candidates) * np.pi * float((radius**2).mean()) / near
+    kept = _thinned(candidates, count, float(np.sqrt(2.0 * area / (np.sqrt(3.0) * count))))
+    return np.sort(order[kept])
+
+
 def _thinned(points: FloatArray, count: int, spacing: float) -> IntArray:
     """Return the indices of `count` of the points, chosen greedily by precedence (their order) and distance."""
     tree = cKDTree(points, balanced_tree=False, compact_nodes=False, leafsize=24)

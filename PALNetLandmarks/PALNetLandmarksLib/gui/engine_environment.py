@@ -147,8 +147,8 @@ class EngineEnvironment:
         return found if isinstance(found, dict) else {}
 
 
-#: For every engine process. UTF-8 whatever the system's language; the extension's folder may be read-only.
-_ALWAYS = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"}
+#: For every engine process: UTF-8 whatever the system's language.
+_ALWAYS = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 def found_python(path: str) -> str:

@@ -66,7 +66,7 @@ def showing_errors(messages: Messages) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  a slot must not raise into Qt
         logging.exception("An action of the user failed")
         messages.error(
-            _("This did not work because of a fault in the program: {kind}. Slicer's error log has the details.").format(
+            _("A fault in the program stopped this: {kind}. Slicer's error log has the details.").format(
                 kind=type(error).__name__
             ),
             details=str(error),

@@ -79,7 +79,7 @@ def read_model(folder: Path, own: bool = False) -> Model:
     BundleError
         If it is no bundle.
     """
-    hint = _("Choose the folder that `python -m training_tools export` wrote: it holds bundle.json and weights.safetensors.")
+    hint = _("Choose the folder that `python -m training_tools export` wrote: it holds bundle.json and the weights.")
     try:
         text = read_text(folder / "bundle.json", what="model description", max_bytes=_LARGEST_BYTES)
         data: dict[str, Any] = json.loads(text)
@@ -97,7 +97,8 @@ def read_model(folder: Path, own: bool = False) -> Model:
     except LandmarkingError as problem:
         raise BundleError(_("This folder holds no model bundle."), hint, code="bundle.unreadable") from problem
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        raise BundleError(_("The description of this model cannot be read."), hint, code="bundle.unreadable") from problem
+        message = _("The description of this model cannot be read.")
+        raise BundleError(message, hint, code="bundle.unreadable") from problem
 
 
 class ModelList:

@@ -28,9 +28,7 @@ def sample_path() -> Path:
     """
     scans = sample_scans()
     if not scans:
-        raise InputError(
-            _("The sample scan is not there."), _("Install the extension again."), code="sample.missing"
-        )
+        raise InputError(_("The sample scan is not there."), _("Install the extension again."), code="sample.missing")
     if hashlib.sha256(scans[0].read_bytes()).hexdigest() != SHA256:
         raise InputError(_("The sample scan is damaged."), _("Install the extension again."), code="sample.damaged")
     return scans[0]

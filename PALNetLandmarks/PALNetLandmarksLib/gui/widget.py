@@ -17,6 +17,7 @@ from .engine_settings import UserSettings
 from .messages import Messages, showing_errors
 from .models import ModelList
 from .norms_choice import NormsChoice
+from .panels.batch_panel import BatchPanel
 from .panels.comparison_panel import ComparisonPanel
 from .panels.engine_dialog import EngineDialog
 from .panels.export_panel import ExportPanel
@@ -25,6 +26,7 @@ from .panels.measurement_panel import MeasurementPanel
 from .panels.placement_panel import PlacementPanel
 from .panels.review_panel import ReviewPanel
 from .panels.scan_panel import ScanPanel
+from .review_desk import SceneDesk
 from .sample_data import load_sample
 from .scene.camera import look_at
 from .scene.face_frame import face_directions
@@ -88,20 +90,29 @@ class ModulePanels:
     def _make_panels(self) -> list[Any]:
         case, session, messages = self.case, self.session, self.messages
         norms = NormsChoice(case.protocol)
+        landmarks = LandmarksPanel(
+            self._section("landmarksSection", "LandmarksPanel"),
+            case, session, self._ensure_engine, self._show_engine, self._look_at_face,
+            ModelList(UserSettings()), messages,
+        )  # fmt: skip
+        desk = SceneDesk(case, self._choose_case, self._look_at_face)
+        self._batch = BatchPanel(
+            self._section("batchSection", "BatchPanel"),
+            self.environment, case.protocol, desk, messages, landmarks.choices,
+        )  # fmt: skip
+        self._batch.paths_changed.connect(self._batch_paths_changed)
+        self._batch.engine_missing.connect(self._show_engine)
         return [
             ScanPanel(
                 self._section("scanSection", "ScanPanel"),
                 case, session, self._engine_there, self._choose_scan, load_sample, messages,
             ),
-            LandmarksPanel(
-                self._section("landmarksSection", "LandmarksPanel"),
-                case, session, self._ensure_engine, self._show_engine, self._look_at_face,
-                ModelList(UserSettings()), messages,
-            ),
+            landmarks,
             ReviewPanel(self._section("reviewSection", "ReviewPanel"), case, _camera_node, messages),
             PlacementPanel(self._section("placementSection", "PlacementPanel"), case, messages),
             MeasurementPanel(self._section("measurementSection", "MeasurementPanel"), case, norms, messages),
             ExportPanel(self._section("exportSection", "ExportPanel"), case, norms, messages),
+            self._batch,
             ComparisonPanel(self._section("comparisonSection", "ComparisonPanel"), case, messages),
         ]  # fmt: skip
 
@@ -127,7 +138,13 @@ class ModulePanels:
         for panel in self.panels:
             if hasattr(panel, "set_parameters"):
                 panel.set_parameters(parameters)
+        if parameters is not None:
+            self._batch.set_paths(parameters.batch_input, parameters.batch_output)
         self._parameters_changed()
+
+    def _batch_paths_changed(self, scans: str, output: str) -> None:
+        if self._parameters is not None:
+            self._parameters.batch_input, self._parameters.batch_output = scans, output
 
     def _parameters_changed(self, _caller: Any = None, _event: Any = None) -> None:
         """Take up the scan and the landmarks that the scene names."""
@@ -140,6 +157,11 @@ class ModulePanels:
     def _choose_scan(self, node: Any) -> None:
         self._parameters.scan = node
         self._look_at_scan()
+
+    def _choose_case(self, node: Any, case_id: str) -> None:
+        """Work on a case of a batch, under its own identifier."""
+        self._parameters.scan = node
+        self._parameters.case_id = case_id
 
     def _scan_changed(self) -> None:
         """Go to the landmarks that belong to the scan, unless the scene names them already."""
@@ -209,14 +231,14 @@ class ModulePanels:
             getattr(self.ui, name).visible = there
 
     def enter(self) -> None:
-        """The user came to the module."""
+        """Take up the keys: the user came to the module."""
         self.entered = True
         for panel in self.panels:
             if hasattr(panel, "enter"):
                 panel.enter()
 
     def exit(self) -> None:
-        """The user went to another module."""
+        """Give up the keys: the user went to another module."""
         self.entered = False
         for panel in self.panels:
             if hasattr(panel, "exit"):

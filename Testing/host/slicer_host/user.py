@@ -65,7 +65,12 @@ def type_text(widget: QtWidgets.QWidget, text: str) -> None:
     target.setFocus()
     target.selectAll()
     QtTest.QTest.keyClick(target, Qt.Key.Key_Delete)
-    QtTest.QTest.keyClicks(target, text)
+    for character in text:
+        if character.isascii():
+            QtTest.QTest.keyClicks(target, character)
+        else:  # QTest knows no other characters
+            event = QtGui.QKeyEvent(QtCore.QEvent.Type.KeyPress, 0, _PLAIN, character)
+            QtWidgets.QApplication.sendEvent(target, event)
     QtTest.QTest.keyClick(target, Qt.Key.Key_Return)
 
 
@@ -129,24 +134,33 @@ def wait_until(condition: Callable[[], Any], timeout: float = 10.0, what: str = 
 class BlockingMeter:
     """Measure for how long the event loop does not come round.
 
-    Use it as a context; ``longest`` is in seconds. It ticks every 5 ms in a waiting loop such as ``wait_until``.
+    Use it as a context. It ticks every 5 ms in a waiting loop such as ``wait_until``.
+
+    Attributes
+    ----------
+    longest : float
+        Seconds by the clock.
+    longest_work : float
+        Seconds that this thread worked: the same on a busy machine, where the clock says what others took.
     """
 
     def __init__(self) -> None:
-        self.longest = 0.0
+        self.longest = self.longest_work = 0.0
         self._timer = QtCore.QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.setInterval(5)
         self._timer.timeout.connect(self._tick)
-        self._last = 0.0
+        self._last = self._last_work = 0.0
 
     def _tick(self) -> None:
-        now = time.perf_counter()
+        now, work = time.perf_counter(), time.thread_time()
         self.longest = max(self.longest, now - self._last)
-        self._last = now
+        self.longest_work = max(self.longest_work, work - self._last_work)
+        self._last, self._last_work = now, work
 
     def __enter__(self) -> BlockingMeter:
-        self.longest, self._last = 0.0, time.perf_counter()
+        self.longest = self.longest_work = 0.0
+        self._last, self._last_work = time.perf_counter(), time.thread_time()
         self._timer.start()
         return self
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NETWORKS = {
     "palnet": "PALNetLandmarksLib.engine.networks.palnet:PALNet",
     "patch_transformer": "PALNetLandmarksLib.engine.networks.patch_transformer:PatchTransformer",
+    "sgcn": "PALNetLandmarksLib.engine.networks.sgcn:SGCN",
 }
 
 

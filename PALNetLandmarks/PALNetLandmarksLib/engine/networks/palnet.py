@@ -19,7 +19,8 @@ What the paper leaves open, and what is done here:
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +96,11 @@ class PALNet(nn.Module):
         For ``attention='top_k'``.
     blocks : int
         3 (as published) or 2.
+    patches : mapping, optional
+        Fields of :class:`PatchSettings` other than the number of points, where they differ from the published ones:
+        ``selection``, ``radius_mm``, ``order``.
+    cloud_points : int, optional
+        Thin the scan out to so many points before patches are cut; default: all points.
 
     Raises
     ------
@@ -109,12 +115,16 @@ class PALNet(nn.Module):
         attention: Attention = "global",
         top_k: int = 10,
         blocks: int = 3,
+        patches: Mapping[str, Any] | None = None,
+        cloud_points: int | None = None,
     ) -> None:
         super().__init__()
         _check(landmarks, points_per_patch, attention, top_k, blocks)
         self.landmark_count = landmarks
         self.points_per_patch = points_per_patch
-        self.patch_settings = PatchSettings(points_per_patch=points_per_patch)
+        self.patch_settings, self.cloud_points = palnet_patches(
+            {"points_per_patch": points_per_patch, "patches": patches, "cloud_points": cloud_points}
+        )
         points, inputs, built = landmarks * points_per_patch, 3, []
         for channels, pooling in zip(CHANNELS[:blocks], POOLING[:blocks], strict=True):
             look = PointAttention(channels, points, top_k if attention == "top_k" else None)
@@ -155,6 +165,18 @@ class PALNet(nn.Module):
         hidden = torch.relu(self.first_dense(torch.cat([features.flatten(1), *vectors], dim=1)))
         hidden = self.dropout(self.second_dense(hidden))
         return NetworkOutput(self.output(hidden).reshape(batch, self.landmark_count, 3))
+
+
+def palnet_patches(parameters: Mapping[str, Any]) -> tuple[PatchSettings, int | None]:
+    """Return which points a network with these parameters sees, and to how many points the scan is thinned out.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Keyword arguments of :class:`PALNet`.
+    """
+    fields = {"points_per_patch": int(parameters["points_per_patch"]), **(parameters.get("patches") or {})}
+    return PatchSettings.from_dict(fields), parameters.get("cloud_points")
 
 
 def initialise_xavier_normal(network: nn.Module, generator: torch.Generator | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import qt
 
+from PALNetLandmarksLib.errors import BundleError
 from PALNetLandmarksLib.landmarks import LandmarkSet
 
 from ..case import Case
@@ -92,6 +93,12 @@ class LandmarksPanel:
         self._parameters = parameters
         self._show_choice()
 
+    def choices(self) -> tuple[str, str]:
+        """Give the chosen model's folder and device, as the engine takes them."""
+        model = self.model()
+        device = self._parameters.device.value if self._parameters is not None else "auto"
+        return ("" if model is None else str(model.folder)), device
+
     # The model ------------------------------------------------------------------------------------------------------
 
     def model(self) -> Model | None:
@@ -154,14 +161,21 @@ class LandmarksPanel:
         scan, model = self._case.scan, self.model()
         if scan is None or model is None or self._job is not None:
             return
+        folder, device = self.choices()
         with showing_errors(self._messages):
+            if model.protocol.labels != self._case.protocol.labels:
+                raise BundleError(
+                    _("This model places {n} other landmarks than the panel works with.").format(n=len(model.protocol)),
+                    _("Use it from the command line: palnet-landmarks predict --model."),
+                    code="bundle.protocol",
+                )
             mesh = mesh_of(scan)
             self._ui.resultLabel.text = ""
             self._started = time.monotonic()
             self._job = self._session.predict(
                 mesh,
-                model=str(model.folder),
-                device=self._parameters.device.value if self._parameters is not None else "auto",
+                model=folder,
+                device=device,
                 initial=initial,
                 on_progress=self._progress,
                 on_result=self._placed,

@@ -9,6 +9,7 @@ from ..case import Case
 from ..engine_results import Failure
 from ..engine_session import EngineSession
 from ..messages import Messages, showing_errors
+from ..scene.landmarks_node import SCAN_ROLE
 from ..scene.mesh import mesh_of
 from ..scene.scan_loading import FILE_FILTER, MILLIMETRES, extent, load_scan, possible_units, scale_scan
 from ..scene.texture import apply_texture
@@ -140,5 +141,12 @@ class ScanPanel:
 
     def _fix_units(self) -> None:
         with showing_errors(self._messages):
+            landmarks = self._case.landmarks()
+            if landmarks is not None and not landmarks.missing.all():
+                question = _("The landmarks will not fit the converted scan: they are put aside in the scene. Convert?")
+                if not self._messages.confirm(question):
+                    return
+                self._case.landmarks_node.SetNodeReferenceID(SCAN_ROLE, None)
+                self._case.set_landmarks_node(None)
             scale_scan(self._case.scan, self._factors[self._ui.unitSelector.currentText])
             self.refresh()

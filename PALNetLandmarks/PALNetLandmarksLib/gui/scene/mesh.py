@@ -36,7 +36,7 @@ def world_polydata(model: Any) -> Any:
         If the node holds no surface.
     """
     polydata = model.GetPolyData()
-    if polydata is None or polydata.GetNumberOfPoints() == 0 or polydata.GetNumberOfPolys() + polydata.GetNumberOfStrips() == 0:
+    if polydata is None or polydata.GetNumberOfPolys() + polydata.GetNumberOfStrips() == 0:
         raise InputError(
             _("This model has no surface."), _("Choose a face scan: a model with triangles."), code="scan.no_surface"
         )
@@ -49,7 +49,8 @@ def world_polydata(model: Any) -> Any:
         moved.SetTransform(to_world)
         moved.Update()
         polydata = moved.GetOutput()
-    if polydata.GetNumberOfStrips() or polydata.GetPolys().GetMaxCellSize() != 3 or polydata.GetNumberOfLines() or polydata.GetNumberOfVerts():
+    others = polydata.GetNumberOfStrips() + polydata.GetNumberOfLines() + polydata.GetNumberOfVerts()
+    if others or polydata.GetPolys().IsHomogeneous() != 3:
         triangles = vtk.vtkTriangleFilter()
         triangles.SetInputData(polydata)
         triangles.PassLinesOff()

@@ -78,7 +78,9 @@ def show_surface(model: Any) -> None:
     colours = model.GetPolyData().GetPointData()
     for index in range(colours.GetNumberOfArrays()):
         array = colours.GetArray(index)
-        if array is not None and array.GetDataType() == vtk.VTK_UNSIGNED_CHAR and array.GetNumberOfComponents() in (3, 4):
+        if array is None or array.GetDataType() != vtk.VTK_UNSIGNED_CHAR:
+            continue
+        if array.GetNumberOfComponents() in (3, 4):
             display.SetActiveScalar(array.GetName(), vtk.vtkAssignAttribute.POINT_DATA)
             display.SetScalarRangeFlag(display.UseDirectMapping)
             display.SetScalarVisibility(True)

@@ -86,7 +86,8 @@ class StartPoints:
         for place, label in enumerate(LABELS):
             if self._node.GetNthControlPointPositionStatus(place) == slicer.vtkMRMLMarkupsNode.PositionDefined:
                 positions[self._protocol.index(label)] = self._node.GetNthControlPointPositionWorld(place)
-        return LandmarkSet.from_positions(self._protocol, positions, coordinate_system="RAS").in_coordinate_system("LPS")
+        picked = LandmarkSet.from_positions(self._protocol, positions, coordinate_system="RAS")
+        return picked.in_coordinate_system("LPS")
 
     def end(self) -> None:
         """Leave place mode and take the node away."""
