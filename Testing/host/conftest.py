@@ -111,7 +111,7 @@ class Panel:
         return self.host.view
 
     def find(self, name: str, panel: str = "") -> Any:
-        """Find a widget by its name in the ``.ui`` file, and by that file's name where several have one of that name."""
+        """Find a widget by its name in the ``.ui`` file; and by the file's, where two files have the name."""
         from PySide6 import QtWidgets
         from slicer_host.user import process_events
 

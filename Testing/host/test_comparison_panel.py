@@ -84,6 +84,23 @@ def test_two_lists_of_one_scan(panel, screenshot):
     assert panel.case.selected == "Prn"
 
 
+def test_the_prediction_and_its_correction(panel, messages):
+    from slicer_host.user import choose
+
+    choose(panel.ui.comparisonKind, "This scan: prediction (first) and correction (second)")
+    assert not panel.ui.comparisonNodes.visible and not panel.ui.comparisonFolders.visible
+    panel.compare()
+    assert "no landmarks that a model placed" in messages.texts("error")[0]
+    landmarks = face_landmarks()
+    panel.case.set_scan(add_head(landmarks))
+    panel.case.show_prediction(landmarks)
+    now = panel.case.landmarks()
+    panel.case.change(now.with_point("Prn", now.position("Prn") + (0.0, 3.0, 4.0), "corrected"), "Move")
+    panel.compare()
+    rows = panel.rows()
+    assert list(rows)[1] == "Prn" and rows["Prn"][1] == "5.00" and rows["all"][0] == "50"
+
+
 def test_lists_under_a_transform_are_compared_in_the_world(panel):
     import slicer
     from slicer_host.user import choose

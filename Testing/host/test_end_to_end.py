@@ -286,8 +286,9 @@ def test_batch_of_five_with_a_killed_engine(panel, messages, wait_until, screens
     """Step 8: a folder of scans; its process is killed on the way, the batch goes on; a case is corrected and kept."""
     import shutil
 
-    from PALNetLandmarksLib.gui.sample_data import sample_path
     from slicer_host.user import click, click_cell, drag_view, type_text
+
+    from PALNetLandmarksLib.gui.sample_data import sample_path
 
     scans, output = tmp_path / "Gesichter und mehr", tmp_path / "Ergebnisse"
     scans.mkdir()
@@ -337,3 +338,36 @@ def test_batch_of_five_with_a_killed_engine(panel, messages, wait_until, screens
     np.testing.assert_allclose(kept.positions, corrected.positions, atol=1e-3)
     screenshot("12_batch_review", panel)
     assert messages.texts("error") == []
+
+
+@pytest.mark.slow
+def test_self_test(panel, messages):
+    """The module's self-test, which the real application runs, passes here too."""
+    import slicer
+
+    slicer.selfTests["PALNetLandmarks"]()
+    assert messages.texts("error") == []
+
+
+def test_without_an_engine_the_dialog_comes(module, messages, wait_until):
+    """On first use nothing is installed in silence: the dialog asks."""
+    from slicer_host.user import click, process_events
+
+    assert module.widget.panels.environment.status() == "missing"
+    click(module.find("sampleButton"))
+    assert "mm" in module.find("checkLabel").text
+    shown = []
+
+    def look_and_close(dialog):
+        shown.append(dialog.windowTitle)
+        dialog.reject()
+
+    messages.on_dialog = look_and_close
+    before = {id(w) for w in module.host.top_level_windows()}
+    click(module.find("placeButton"))
+    process_events()
+    new = [w for w in module.host.top_level_windows() if id(w) not in before]
+    assert shown or new, "no dialog came"
+    for window in new:
+        window.close()
+    assert landmarks(module) is None and not engine_processes()

@@ -113,7 +113,7 @@ def standard_channel() -> Iterator[Channel]:
     sys.stdout = sys.stderr
     try:
         with open(requests, "rb", closefd=False) as source, open(events, "wb", buffering=0, closefd=False) as sink:
-            yield Channel(source, sink)  # type: ignore[arg-type]
+            yield Channel(source, sink)
     finally:
         sys.stdout = before
         os.dup2(requests, 0)

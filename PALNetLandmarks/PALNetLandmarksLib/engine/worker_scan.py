@@ -7,6 +7,7 @@ import io
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,11 +79,13 @@ def _read(file: Path) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         # Stored, not compressed: so no array is larger than the file.
         if any(item.compress_type != zipfile.ZIP_STORED or item.file_size > size for item in members.values()):
             raise ValueError("its arrays are compressed")
-        vertices, triangles = (_array(archive.read(f"{name}.npy"), kind) for name, kind in _ARRAYS.items())
-    return vertices, triangles
+        found: dict[str, NDArray[Any]] = {
+            name: _array(archive.read(f"{name}.npy"), kind) for name, kind in _ARRAYS.items()
+        }
+    return found["vertices"], found["triangles"]
 
 
-def _array(content: bytes, kind: str) -> NDArray[np.generic]:
+def _array(content: bytes, kind: str) -> NDArray[Any]:
     """Read one array; its header is held against the bytes that are there before any memory is taken for it."""
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)

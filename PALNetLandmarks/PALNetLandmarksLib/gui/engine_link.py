@@ -6,14 +6,13 @@ import json
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
 import qt
 
 from PALNetLandmarksLib import __version__
 
 from . import engine_results as results
-from .engine_environment import EngineEnvironment
 from .engine_process import ChildProcess
 from .engine_results import Failure
 from .signals import Signal, connect
@@ -46,6 +45,16 @@ class Limits:
     cancel: float = 1.5
 
 
+class RunsPython(Protocol):
+    """Which Python to start: an `EngineEnvironment`, or one that is only tried."""
+
+    def python(self) -> list[str]:
+        """Return how it is started: program and first arguments."""
+
+    def process_environment(self) -> dict[str, str]:
+        """Return the environment of the process."""
+
+
 class EngineLink:
     """An engine process from its start to its end.
 
@@ -55,11 +64,11 @@ class EngineLink:
 
     Parameters
     ----------
-    environment : EngineEnvironment
+    environment : RunsPython
     limits : Limits
     """
 
-    def __init__(self, environment: EngineEnvironment, limits: Limits) -> None:
+    def __init__(self, environment: RunsPython, limits: Limits) -> None:
         self.ready, self.warmed, self.event, self.down, self.log_line = (Signal() for _ in range(5))
         self.limits = limits
         self.facts: dict[str, Any] = {}

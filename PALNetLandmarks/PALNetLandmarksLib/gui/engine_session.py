@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Optional
 
 import qt
@@ -327,7 +328,7 @@ class EngineSession:
             base = self._temporary
             if base is None and hasattr(slicer, "app"):
                 base = str(slicer.app.temporaryPath)
-            self._folder = TransferFolder(base)
+            self._folder = TransferFolder(None if base is None else Path(base))
         return self._folder
 
     def _warmed(self, failure: Optional[Failure]) -> None:

@@ -72,7 +72,7 @@ def write_mesh(path: Path, mesh: Mesh) -> Iterator[float]:
     float
         Share written so far.
     """
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "vertices": np.ascontiguousarray(mesh.vertices, dtype=np.float64),
         "triangles": np.ascontiguousarray(mesh.triangles, dtype=np.int32),
     }

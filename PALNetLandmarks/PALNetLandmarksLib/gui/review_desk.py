@@ -8,6 +8,7 @@ from typing import Any, Optional
 from ..landmark_files import read_landmarks
 from ..landmarks import LandmarkSet
 from .case import Case
+from .scene.removing import remove_whole
 from .scene.scan_loading import load_scan, scale_scan
 from .scene.texture import apply_texture, remove_texture
 
@@ -74,13 +75,6 @@ class SceneDesk:
             self._choose(None, "")
             self._case.set_landmarks_node(None)
             if landmarks is not None:
-                self._remove(landmarks)
+                remove_whole(landmarks)
         remove_texture(scan)
-        self._remove(scan)
-
-    def _remove(self, node: Any) -> None:
-        """Remove a node and its storage node; the display nodes go with it."""
-        storage = node.GetStorageNode()
-        self._case.scene.RemoveNode(node)
-        if storage is not None:
-            self._case.scene.RemoveNode(storage)
+        remove_whole(scan)

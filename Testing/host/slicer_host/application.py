@@ -339,6 +339,10 @@ class Host:
         """The 3D view."""
         return self.application.layoutManager().threeDWidget(0).threeDView()
 
+    def top_level_windows(self) -> list[QtWidgets.QWidget]:
+        """List the windows that are on the screen."""
+        return [widget for widget in self.application.qt.topLevelWidgets() if widget.isVisible()]
+
     def clear(self) -> None:
         """Make the scene and the records as new; modules stay loaded."""
         interaction = self.application.logic.GetInteractionNode()

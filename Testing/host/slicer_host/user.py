@@ -256,7 +256,8 @@ def save_screenshot(file: Path, panel: QtWidgets.QWidget, view: qMRMLThreeDView 
     panel : QWidget
     view : qMRMLThreeDView, optional
     """
-    process_events()
+    for _round in range(3):  # a layout is settled from the inside outwards
+        process_events()
     left = panel.grab().toImage()
     right = view.picture() if view is not None else None
     height = max(left.height(), right.height() if right else 0)

@@ -26,7 +26,7 @@ from .agreement_list import AgreementList, number
 #: Files are read for so long at a time, then the panel has its turn.
 _SLICE_SECONDS = 0.03
 _CHART_HEIGHT = 280
-_NODES, _FOLDERS = 0, 1
+_NODES, _FOLDERS, _PREDICTION = 0, 1, 2
 _UNITS = ("mm", "degree", "percent")
 
 
@@ -50,7 +50,7 @@ class ComparisonPanel:
         self._reading: Generator[str, None, None] | None = None
         self._list = AgreementList(ui.comparisonTable)
         self._tick = qt.QTimer()
-        self._tick.interval = 0
+        self._tick.setInterval(0)
         connect(self._tick, "timeout()", self._go_on_reading)
         connect(ui.comparisonKind, "currentIndexChanged(int)", self._kind_changed)
         connect(ui.compareButton, "clicked()", self.compare)
@@ -84,8 +84,11 @@ class ComparisonPanel:
             return
         self._show(None)
         with showing_errors(self._messages):
-            if self._ui.comparisonKind.currentIndex == _NODES:
+            kind = self._ui.comparisonKind.currentIndex
+            if kind == _NODES:
                 self._show(self._compare_lists())
+            elif kind == _PREDICTION:
+                self._show(self._compare_with_prediction())
             else:
                 self._reading = self._compare_folders()
                 self._ui.compareButton.text = _("Stop")
@@ -103,6 +106,16 @@ class ComparisonPanel:
             )
         protocol = self._case.protocol
         return compare_sets(read_list(first, protocol), read_list(second, protocol))
+
+    def _compare_with_prediction(self) -> Comparison:
+        predicted, landmarks = self._case.predicted(), self._case.landmarks()
+        if predicted is None or landmarks is None:
+            raise InputError(
+                _("This scan has no landmarks that a model placed."),
+                _("Place landmarks with a model, correct them, and compare then."),
+                code="compare.prediction",
+            )
+        return compare_sets(predicted, landmarks)
 
     def _compare_folders(self) -> Generator[str, None, None]:
         """Read and compare, giving a line to show after each file."""
@@ -122,6 +135,7 @@ class ComparisonPanel:
                     sets.append(end.value)
                     break
                 yield _("Reading the {which} folder: {done} of {count}").format(which=which, done=done, count=count)
+        yield _("Comparing...")
         comparison = compare_cases(sets[0].cases, sets[1].cases)
         problems = [f"{which}: {problem}" for which, side in zip(names, sets) for problem in side.problems]
         self._show(comparison, problems)
@@ -185,7 +199,11 @@ class ComparisonPanel:
 
     def _select(self) -> None:
         label = self._list.selected
-        if label is not None and self._ui.comparisonKind.currentIndex == _NODES and self._case.landmarks() is not None:
+        if (
+            label is not None
+            and self._ui.comparisonKind.currentIndex != _FOLDERS
+            and self._case.landmarks() is not None
+        ):
             self._case.select(label)
 
     # What the user does -----------------------------------------------------------------------------------------

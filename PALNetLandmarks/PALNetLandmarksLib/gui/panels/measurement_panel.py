@@ -254,7 +254,8 @@ def _asymmetry_note(result: Asymmetry) -> str:
 
 def _timer(milliseconds: int, function: Any) -> Any:
     timer = qt.QTimer()
-    timer.singleShot = True
-    timer.interval = milliseconds
+    # Not as properties: QTimer.singleShot is also the name of a function.
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
     connect(timer, "timeout()", function)
     return timer

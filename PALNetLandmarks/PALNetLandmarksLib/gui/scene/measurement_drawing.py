@@ -17,6 +17,7 @@ from PALNetLandmarksLib.landmarks import LandmarkSet
 from PALNetLandmarksLib.protocol import Measurement
 
 from .observing import one_event
+from .removing import remove_whole
 
 #: Node attribute by which leftovers are known.
 ATTRIBUTE = "PALNet.drawing"
@@ -79,7 +80,7 @@ class MeasurementDrawing:
         """Take the drawing out of the scene."""
         for node in self._nodes:
             if node is not None and node.GetScene() is not None:
-                self._scene.RemoveNode(node)
+                remove_whole(node)
         self._nodes = [None] * len(self._nodes)
 
     def _draw(self, place: int, points: np.ndarray | None, text: str) -> None:

@@ -13,6 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from PALNetLandmarksLib.errors import InputError
 
 from ..text import _
+from .removing import remove_whole
 
 FILE_FILTER = "*.obj *.ply *.stl *.vtp *.vtk"
 #: Node attribute: factor from the file's coordinates to the node's, when it is not one.
@@ -52,7 +53,7 @@ def load_scan(path: str) -> Any:
         ) from error
     polydata = node.GetPolyData()
     if polydata is None or polydata.GetNumberOfPolys() + polydata.GetNumberOfStrips() == 0:
-        slicer.mrmlScene.RemoveNode(node)
+        remove_whole(node)
         raise InputError(
             _("{name} holds no surface.").format(name=name),
             _("Export the scan with its surface (a mesh), not as a point cloud."),

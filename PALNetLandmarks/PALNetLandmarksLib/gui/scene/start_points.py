@@ -12,6 +12,8 @@ import vtk
 from PALNetLandmarksLib.landmarks import LandmarkSet
 from PALNetLandmarksLib.protocol import Protocol
 
+from .removing import remove_whole
+
 #: Tip of the nose, and the outer corners of the subject's right and left eye.
 LABELS = ("Prn", "Ex_R", "Ex_L")
 
@@ -96,4 +98,4 @@ class StartPoints:
         self._place_mode(False)
         node, self._node = self._node, None
         node.RemoveObserver(self._tag)
-        self._scene.RemoveNode(node)
+        remove_whole(node)
