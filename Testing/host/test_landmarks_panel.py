@@ -95,7 +95,7 @@ def test_ball_is_refused_and_three_points_are_offered(engine: Any, module: Any, 
     assert "doubtful" in result.text and panels.case.landmarks().count("missing") >= 10
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 1  # the three points are put away
     click(module.find("placeButton"))
-    click(module.find("cancelButton"))
+    click(module.find("cancelButton", "LandmarksPanel"))
     wait_until(lambda: not module.find("progressRow").visible, 2.5, "the end of the cancelled run")
 
 

@@ -32,6 +32,7 @@ from .scene.camera import look_at
 from .scene.face_frame import face_directions
 from .scene.landmarks_node import SCAN_ROLE
 from .scene.texture import restore_textures
+from .signals import connect
 
 #: Sections that make sense only when there are landmarks.
 _WITH_LANDMARKS = ("reviewSection", "measurementSection", "exportSection")
@@ -95,6 +96,11 @@ class ModulePanels:
             case, session, self._ensure_engine, self._show_engine, self._look_at_face,
             ModelList(UserSettings()), messages,
         )  # fmt: skip
+        measurements = MeasurementPanel(self._section("measurementSection", "MeasurementPanel"), case, norms, messages)
+        measurements.set_visible(not self.ui.measurementSection.collapsed)
+        connect(
+            self.ui.measurementSection, "contentsCollapsed(bool)", lambda folded: measurements.set_visible(not folded)
+        )
         desk = SceneDesk(case, self._choose_case, self._look_at_face)
         self._batch = BatchPanel(
             self._section("batchSection", "BatchPanel"),
@@ -110,7 +116,7 @@ class ModulePanels:
             landmarks,
             ReviewPanel(self._section("reviewSection", "ReviewPanel"), case, _camera_node, messages),
             PlacementPanel(self._section("placementSection", "PlacementPanel"), case, messages),
-            MeasurementPanel(self._section("measurementSection", "MeasurementPanel"), case, norms, messages),
+            measurements,
             ExportPanel(self._section("exportSection", "ExportPanel"), case, norms, messages),
             self._batch,
             ComparisonPanel(self._section("comparisonSection", "ComparisonPanel"), case, messages),
