@@ -44,6 +44,15 @@ SYSTEM_LIBRARIES = (
     ("libudev.so.1", "libudev1", "systemd-libs"),
     ("libidn2.so.0", "libidn2-0", "libidn2"),
 )
+# What Qt, in which the tests show the module's panel, expects besides.
+QT_LIBRARIES = (
+    ("libfontconfig.so.1", "libfontconfig1", "fontconfig"),
+    ("libfreetype.so.6", "libfreetype6", "freetype"),
+    ("libglib-2.0.so.0", "libglib2.0-0", "glib2"),
+    ("libxkbcommon.so.0", "libxkbcommon0", "libxkbcommon"),
+    ("libdbus-1.so.3", "libdbus-1-3", "dbus-libs"),
+    ("libzstd.so.1", "libzstd1", "libzstd"),
+)
 PIP_PROBLEMS = (
     ("No space left on device|Disk quota exceeded", "The disk is full: free about 4 GB and run this again."),
     ("Permission denied", "Files could not be written: make sure that this folder is yours, and run this again."),
@@ -139,12 +148,12 @@ def explain(said: str) -> str:
     return ""
 
 
-def check_system_libraries() -> None:
+def check_system_libraries(libraries: tuple) -> None:
     """Name the system's libraries that are missing, with the command that installs them."""
     if not sys.platform.startswith("linux"):
         return
     missing = []
-    for library in SYSTEM_LIBRARIES:
+    for library in libraries:
         try:
             ctypes.CDLL(library[0])
         except OSError:
@@ -277,7 +286,7 @@ def main() -> int:
         parser.error("unknown argument " + rest[0])
     try:
         prepare_environment()
-        check_system_libraries()
+        check_system_libraries(SYSTEM_LIBRARIES if options.command == "demo" else SYSTEM_LIBRARIES + QT_LIBRARIES)
         return demo() if options.command == "demo" else test(options.all, rest)
     except OSError as error:
         fail(

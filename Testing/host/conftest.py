@@ -81,6 +81,7 @@ class Panel:
         from slicer_host.user import process_events
 
         self.host = host
+        self.closed = False
         self.module = host.load_module(path)
         self.window = QtWidgets.QWidget()
         layout = QtWidgets.QHBoxLayout(self.window)
@@ -128,6 +129,9 @@ class Panel:
         """Take the panel down as the application does at its end."""
         from slicer_host.user import process_events
 
+        if self.closed:
+            return
+        self.closed = True
         # First what outlives the window.
         self.host.application.layoutManager().threeDWidget(0).setParent(None)
         self.area.takeWidget()

@@ -32,8 +32,10 @@ for line in sys.stdin:
     else: behave(request)
 """
 
+_LAUNCHER = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:3]))"
 
-def played_engine(tmp_path: Path, code: str, *, whole: bool = False) -> Any:
+
+def played_engine(tmp_path: Path, code: str, *, whole: bool = False, launcher: bool = False) -> Any:
     """Make an environment whose Python runs some lines instead of the worker.
 
     Parameters
@@ -41,6 +43,9 @@ def played_engine(tmp_path: Path, code: str, *, whole: bool = False) -> Any:
     tmp_path : Path
     code : str
         Defines ``behave(request)``; or all that is done, if `whole`.
+    whole : bool
+    launcher : bool
+        Whether a program in between starts it, as PythonSlicer starts Slicer's real Python.
     """
     from PALNetLandmarksLib import __version__
     from PALNetLandmarksLib.gui.engine_environment import EngineEnvironment
@@ -54,6 +59,8 @@ def played_engine(tmp_path: Path, code: str, *, whole: bool = False) -> Any:
             return "external"
 
         def python(self) -> list[str]:
+            if launcher:
+                return [sys.executable, "-c", _LAUNCHER, sys.executable, str(script)]
             return [sys.executable, str(script)]
 
     return Played({}, tmp_path / "packages")

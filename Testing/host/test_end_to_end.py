@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.skipif(
-    any(not __import__("importlib.util").util.find_spec(name) for name in ("torch", "open3d")),
+    any(importlib.util.find_spec(name) is None for name in ("torch", "open3d")),
     reason="the engine's packages are not installed",
 )
 
@@ -282,6 +283,22 @@ def test_engine_ends_with_the_module(panel, panel_of, wait_until):
 
 
 @pytest.mark.slow
+def test_module_is_closed_while_it_predicts(panel, wait_until):
+    """What the engine still says is for nobody, and no slot raises: the fixture `host` looks."""
+    import qt
+    from slicer_host.user import click
+
+    load_sample(panel, wait_until)
+    processes = engine_processes()
+    click(panel.find("placeButton"))
+    panel.close()
+    ended = []
+    qt.QTimer.singleShot(2500, lambda: ended.append(1))
+    wait_until(lambda: ended, 10)
+    assert not any(p.is_running() and p.status() != "zombie" for p in processes)
+
+
+@pytest.mark.slow
 def test_batch_of_five_with_a_killed_engine(panel, messages, wait_until, screenshot, tmp_path):
     """Step 8: a folder of scans; its process is killed on the way, the batch goes on; a case is corrected and kept."""
     import shutil
@@ -337,15 +354,6 @@ def test_batch_of_five_with_a_killed_engine(panel, messages, wait_until, screens
     assert kept.status[prn] == "corrected"
     np.testing.assert_allclose(kept.positions, corrected.positions, atol=1e-3)
     screenshot("12_batch_review", panel)
-    assert messages.texts("error") == []
-
-
-@pytest.mark.slow
-def test_self_test(panel, messages):
-    """The module's self-test, which the real application runs, passes here too."""
-    import slicer
-
-    slicer.selfTests["PALNetLandmarks"]()
     assert messages.texts("error") == []
 
 

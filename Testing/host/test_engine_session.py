@@ -51,8 +51,8 @@ def played(host: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     made = []
 
-    def make(code: str, *, whole: bool = False, **limits: float) -> Any:
-        environment = played_engine(tmp_path, code, whole=whole)
+    def make(code: str, *, whole: bool = False, launcher: bool = False, **limits: float) -> Any:
+        environment = played_engine(tmp_path, code, whole=whole, launcher=launcher)
         made.append(EngineSession(environment, temporary_folder=str(tmp_path / "temporary"), limits=Limits(**limits)))
         return made[-1]
 
@@ -345,21 +345,23 @@ def test_an_answer_that_makes_no_sense(played: Any, wait_until: Any) -> None:
 
 
 @POSIX
-def test_children_of_the_engine_end_with_it(played: Any, wait_until: Any) -> None:
+@pytest.mark.parametrize("launcher", [False, True])
+def test_children_of_the_engine_end_with_it(played: Any, wait_until: Any, launcher: bool) -> None:
     session = played(
         f"""
         import subprocess
         child = subprocess.Popen([{sys.executable!r}, "-c", "import time; time.sleep(60)"])
         def behave(request): send("result", request["id"], models=[child.pid])
-        """
+        """,
+        launcher=launcher,
     )
     answers = Answers()
     session.models(**answers.functions)
     wait_until(answers.done, 10, "the answer")
-    child = psutil.Process(answers.results[0][0])
+    ours = [psutil.Process(answers.results[0][0]), psutil.Process(session.facts["pid"])]
     session.stop()
-    psutil.wait_procs([child], timeout=3)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    psutil.wait_procs(ours, timeout=3)
+    assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in ours)
 
 
 def test_two_slicers_side_by_side(played: Any, wait_until: Any) -> None:

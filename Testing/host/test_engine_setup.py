@@ -191,6 +191,35 @@ def test_an_index_out_of_reach(
     assert "secret" not in "\n".join(lines)
 
 
+def test_pytorchs_own_index_out_of_reach(
+    environment: Any, installer: Any, packages: Path, wheels: Path, wait_until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default index is played by a folder; PyTorch's, with the small package for CPUs, does not answer."""
+    from PALNetLandmarksLib.gui.engine_packages import plan, system_name
+
+    data = json.loads(packages.read_text())
+    data["packages"] = [{"name": "torch", "purpose": "x", "versions": [{"version": "9.9"}]}]
+    data["systems"][system_name()]["torch"]["cpu"]["index"] = "http://127.0.0.1:9/whl/cpu"
+    packages.write_text(json.dumps(data))
+    write_wheel(wheels, "torch", "9.9")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", wheels.as_uri())
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    link = wheels.parent / "links"
+    link.mkdir()
+    for wheel in wheels.glob("*.whl"):
+        wheel.rename(link / wheel.name)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(link))
+    lines: list[str] = []
+    installer.log_line.connect(lines.append)
+    installer.install(plan(path=packages))
+    wait_until(lambda: installer.ends, 90, "the end")
+    said = "\n".join(lines)
+    assert "the larger package is taken" in said
+    assert "Successfully installed torch-9.9" in said
+    assert environment.status() == "missing", "this torch is none: it must not be put in place"
+
+
 def test_too_little_space_is_said_before(environment: Any, installer: Any, packages: Path) -> None:
     from dataclasses import replace
 

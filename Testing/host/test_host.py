@@ -490,7 +490,7 @@ def test_dragging_a_point_in_the_view(host):
     assert np.linalg.norm(np.array(points.GetNthControlPointPositionWorld(1)) - (30, 40, 0)) < 1.5
 
 
-def test_what_slicer_core_brings_stays_as_it_is():
+def test_what_slicer_core_brings_stays_as_it_is(installed_host):
     """Other tests of the same process use slicer-core without the host: it only adds names."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import slicer; before = dict(vars(slicer)); "

@@ -83,8 +83,10 @@ def test_left_is_the_subjects_left_in_both_frames():
 
 def test_sets_in_different_frames_are_converted():
     other = face({"Prn": (3.0, 0.0, 4.0)}).in_coordinate_system("RAS")
-    assert compare_sets(face(), other).landmarks()[PRN].mean_mm == pytest.approx(5.0)
-    assert compare_sets(other, face()).overall().mean_mm == pytest.approx(0.1)
+    for first, second in ((face(), other), (other, face())):
+        result = compare_sets(first, second)
+        assert result.landmarks()[PRN].mean_mm == pytest.approx(5.0) and not result.warnings
+        assert result.overall().mean_mm == pytest.approx(0.1)
 
 
 def test_missing_landmarks_are_counted_and_never_silently_dropped():

@@ -52,8 +52,8 @@ def clean(raw: RawMesh) -> CleanMesh:
     Coordinates are rounded to single precision, which is what programs that show scans hold in memory. Vertices that
     are no finite numbers are dropped with their triangles; exactly equal vertices are merged; triangles without area
     and second copies of a triangle are dropped, and so are vertices without a triangle; triangles that face inwards
-    are turned round. Small loose parts and edges of more than two triangles are kept. The rest is put into an order that
-    depends on the surface alone: however a program wrote the scan, later steps see the same bits.
+    are turned round. Small loose parts and edges of more than two triangles are kept. The rest is put into an order
+    that depends on the surface alone: however a program wrote the scan, later steps see the same bits.
 
     Parameters
     ----------

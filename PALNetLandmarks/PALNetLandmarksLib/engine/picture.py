@@ -124,8 +124,9 @@ def draw_picture(
     model: str = "",
     case: str = "",
     remark: str = "",
+    error_name: str = "expected error",
 ) -> Any:
-    """Draw the picture; parameters and errors as in :func:`write_picture`.
+    """Draw the picture; parameters and errors as in :func:`write_picture`, and what the errors are called.
 
     Returns
     -------
@@ -146,8 +147,8 @@ def draw_picture(
         page.paste(Image.fromarray(rendered[f"image{number}"]), (left, _HEADER))
         _draw_labels(canvas, view, requests[number], rendered[f"depth{number}"], landmarks, points, left)
         _plate(canvas, (left + width // 2, _HEADER + 14), view.name, 18, _GREY, anchor="mm")
-    _draw_header(canvas, landmarks, model, case, remark)
-    _draw_footer(canvas, landmarks)
+    _draw_header(canvas, landmarks, model, case, remark, error_name)
+    _draw_footer(canvas, landmarks, error_name)
     return page
 
 
@@ -314,7 +315,7 @@ def _draw_labels(
         _plate(canvas, (text_x, text_y), row.label, _LABEL_SIZE, _INK, anchor=anchor)
 
 
-def _draw_header(canvas: Any, landmarks: LandmarkSet, model: str, case: str, remark: str) -> None:
+def _draw_header(canvas: Any, landmarks: LandmarkSet, model: str, case: str, remark: str, error_name: str) -> None:
     """Write the title, the notice on use, and the numbers of points."""
     title = " · ".join(part for part in (f"PALNetLandmarks {__version__}", model and f"model {model}", case) if part)
     _text(canvas, (20, 10), _shortened(title, 26, WIDTH - 620), 26, _INK, bold=True)
@@ -324,17 +325,17 @@ def _draw_header(canvas: Any, landmarks: LandmarkSet, model: str, case: str, rem
     parts = [f"{len(landmarks.protocol)} landmarks: {', '.join(shown)}"]
     known = landmarks.expected_error_mm[np.isfinite(landmarks.expected_error_mm)]
     if len(known):
-        parts.append(f"median expected error {np.median(known):.1f} mm")
+        parts.append(f"median {error_name} {np.median(known):.1f} mm")
     parts.append(remark)
     _text(canvas, (20, 44), _shortened(" · ".join(filter(None, parts)), 19, WIDTH - 40), 19, _GREY)
 
 
-def _draw_footer(canvas: Any, landmarks: LandmarkSet) -> None:
+def _draw_footer(canvas: Any, landmarks: LandmarkSet, error_name: str) -> None:
     """Draw the colour scale, the least certain landmarks and the missing ones."""
     top = HEIGHT - _FOOTER + 12
     canvas.line((20, top - 8, WIDTH - 20, top - 8), fill=(215, 215, 218), width=1)
     bar_left, bar_width = 20, 420
-    _text(canvas, (bar_left, top), "expected error, mm", 18, _GREY)
+    _text(canvas, (bar_left, top), f"{error_name}, mm", 18, _GREY)
     ramp = error_colours(np.linspace(0.0, SCALE_MM, bar_width))
     for place, colour in enumerate(ramp):
         canvas.line((bar_left + place, top + 28, bar_left + place, top + 48), fill=tuple(int(x) for x in colour))

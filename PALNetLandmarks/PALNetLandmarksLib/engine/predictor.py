@@ -111,7 +111,7 @@ class Predictor:
         with device_errors():
             report("registration", 0.05)
             started = time.perf_counter()
-            registration = self._register(scan, initial, seed)
+            registration = self._register(scan, initial, seed, lambda _, share: report("registration", 0.6 * share))
             seconds["registration"] = time.perf_counter() - started
             report("patches", 0.6)
             started = time.perf_counter()
@@ -140,9 +140,9 @@ class Predictor:
             landmarks, registration, located.scan_to_reference, located, warnings, seconds, str(self.device)
         )
 
-    def _register(self, scan: Scan, initial: LandmarkSet | None, seed: int) -> Registration:
+    def _register(self, scan: Scan, initial: LandmarkSet | None, seed: int, progress: Progress) -> Registration:
         if initial is None:
-            return register(scan, self.bundle.reference, seed=seed)
+            return register(scan, self.bundle.reference, seed=seed, progress=progress)
         protocol = self.bundle.protocol
         known = [
             (protocol.index(label), position)

@@ -42,7 +42,8 @@ def check_mesh(
     dict
         ``size`` (in the mesh's own unit), ``unit`` (``mm``, ``cm``, ``m``, ``in`` or None where the size fits none or
         more than one), ``factor`` to mm (None likewise), ``possible_units``, ``facts`` of the surface (lengths in mm),
-        ``registration`` (``verdict`` good, doubtful, refused or unknown), ``ears`` (``seen`` and ``of`` for ``right``
+        ``registration`` (``verdict`` good, doubtful, refused or unknown; ``scan_to_reference`` in mm where a face was
+        found), ``ears`` (``seen`` and ``of`` for ``right``
         and ``left``; None where unknown), ``warnings``, ``sentences`` (all there is to say), ``summary`` (those of them
         that say whether the scan can be used, but for its unit).
     """
@@ -141,7 +142,8 @@ def _look_for_face(scan: Scan, predictor: Predictor, progress: Progress, facts: 
     except RegistrationError as error:
         facts["registration"] = {"verdict": "refused", "code": error.code, "message": error.message}
         return [error.message]
-    facts["registration"] = {**_registration(prediction), "code": "", "message": ""}
+    matrix = prediction.scan_to_reference.tolist()
+    facts["registration"] = {**_registration(prediction), "code": "", "message": "", "scan_to_reference": matrix}
     sentences = []
     if prediction.registration.verdict != "good":
         sentences.append("A face was found, but its alignment is doubtful: look at all landmarks.")
@@ -269,9 +271,7 @@ def _facts(prediction: Prediction) -> dict[str, Any]:
     landmarks = prediction.landmarks
     return {
         "labels": landmarks.protocol.labels,
-        "positions": [
-            None if gone else row for row, gone in zip(landmarks.positions, landmarks.missing, strict=True)
-        ],
+        "positions": [None if gone else row for row, gone in zip(landmarks.positions, landmarks.missing, strict=True)],
         "status": landmarks.status,
         "expected_error_mm": landmarks.expected_error_mm,
         "notes": landmarks.notes,

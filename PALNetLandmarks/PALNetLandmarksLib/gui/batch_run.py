@@ -64,9 +64,7 @@ class BatchRun:
         if model:
             arguments += ["--model", model]
         command = in_own_group(self._environment.python(), "PALNetLandmarksLib.engine.cli", arguments)
-        process = self._process = ChildProcess(
-            command, self._environment.process_environment(), tempfile.gettempdir()
-        )
+        process = self._process = ChildProcess(command, self._environment.process_environment(), tempfile.gettempdir())
         self._result = {}
         process.output_line.connect(self._said_result)
         process.error_line.connect(self._said)

@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Optional
 
@@ -25,6 +24,7 @@ from PALNetLandmarksLib.landmarks import utc_text
 
 from .engine_environment import MARKER, EngineEnvironment
 from .engine_packages import Plan, plan, size_text
+from .engine_pip import pip_failure, without_password
 from .engine_process import ChildProcess, in_own_group
 from .engine_results import Failure, cancelled
 from .engine_transfer import try_lock
@@ -39,10 +39,6 @@ _DOWNLOADED, _INSTALLED = 0.75, 0.95
 _BEGUN = (
     re.compile(r"Collecting ([A-Za-z0-9_.]+(?:-[A-Za-z0-9_.]+)*)"),
     re.compile(r"(?:Processing|Downloading|Using cached) (?:.*[/\\])?([A-Za-z0-9_.]+)-\d\S*\.whl(?!\.metadata)"),
-)
-_NETWORK = re.compile(
-    "NewConnectionError|NameResolutionError|name resolution|unreachable|Connection refused|Timeout|timed out|ProxyError"
-    "|Could not fetch URL|SSLError|CERTIFICATE_VERIFY_FAILED|ConnectionResetError|getaddrinfo|from versions: none"
 )
 
 
@@ -180,7 +176,7 @@ class EngineInstaller:
 
     def _said(self, line: str) -> None:
         self._lines.append(line)
-        self.log_line.emit(_without_password(line))
+        self.log_line.emit(without_password(line))
         assert self._plan is not None
         if line.startswith("Installing collected packages"):
             self.progress.emit(_DOWNLOADED, _("Unpacking the packages. This takes a minute or two …"))
@@ -218,13 +214,13 @@ class EngineInstaller:
         if self._strict and re.search(r"No matching distribution found for torch|download\.pytorch\.org", text):
             self._fall_back()
             return
-        self._end(_pip_failure(text, reason, offline=bool(self._source["wheels"])))
+        self._end(pip_failure(text, reason, offline=bool(self._source["wheels"])))
 
     def _fall_back(self) -> None:
         """Take PyTorch from the default index where its own one is out of reach, if there is room for that."""
         assert self._plan is not None and self._partial is not None
         try:
-            larger = plan("cuda")
+            larger = plan("cuda", path=self._plan.path)
             check_space(self._partial, larger)
         except LandmarkingError as error:
             self._end(Failure("engine.index", _("PyTorch's packages for CPUs could not be reached."), error.message))
@@ -354,28 +350,6 @@ def check_space(folder: Path, what: Plan) -> None:
         )
 
 
-def _pip_failure(text: str, reason: str, *, offline: bool) -> Failure:
-    """Say what went wrong with pip in words that help."""
-    if reason == "not_started" or "No module named pip" in text:
-        return Failure("engine.pip", _("Slicer's Python could not run pip."), _("Name another Python instead."))
-    if re.search("No space left on device|Disk quota exceeded|Errno 28", text):
-        return Failure("engine.disk", _("The disk is full."), _("Free some space and try again."))
-    if offline:
-        missing = re.search(r"No matching distribution found for (\S+)", text)
-        name = missing.group(1) if missing else ""
-        message = _("The folder of wheels does not have all packages. Missing: {name}.").format(name=name or "?")
-        return Failure("engine.wheels", message, _("Download the packages again for this system and this Python."))
-    if _NETWORK.search(text):
-        return Failure(
-            "engine.network",
-            _("The package index could not be reached."),
-            _("Check the internet connection; behind a proxy, enter it. Or install from a folder of wheels."),
-        )
-    last = [line for line in text.splitlines() if line.startswith("ERROR")]
-    hint = _without_password(last[-1]) if last else _("The log has the details.")
-    return Failure("engine.pip", _("pip failed."), hint)
-
-
 def _incoming(folder: Path) -> int:
     """Return the size of the files that pip is downloading now."""
     size = 0
@@ -390,12 +364,3 @@ def _incoming(folder: Path) -> int:
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _without_password(line: str) -> str:
-    return re.sub(r"://[^/@\s]+@", "://***@", line)
-
-
-def wheel_download_command(packages: Sequence[str]) -> str:
-    """Give the command by which the wheels can be fetched on another computer of the same kind."""
-    return "python -m pip download --only-binary :all: -d wheels " + " ".join(packages)

@@ -58,6 +58,8 @@ class Plan:
         Download size of what PyTorch brings along by itself: the libraries for NVIDIA's GPUs.
     disk_bytes : int
         Space that all of it takes on the disk, with what is needed meanwhile.
+    path : Path
+        The list it was made from.
     """
 
     kind: str
@@ -65,6 +67,7 @@ class Plan:
     index: str
     more_bytes: int
     disk_bytes: int
+    path: Path = LIST
 
     @property
     def download_bytes(self) -> int:
@@ -128,6 +131,7 @@ def plan(
         str(torch.get("index", "")),
         int(torch.get("more_bytes", 0)),
         int(torch["disk_bytes"]),
+        path,
     )
 
 

@@ -133,7 +133,7 @@ def missing() -> Failure:
     return Failure(
         "engine.missing",
         _("The engine's packages are not installed."),
-        _("Press Set up engine, or name a Python that has them."),
+        _("Press Engine... and install it, or name a Python that has them."),
     )
 
 
@@ -142,7 +142,7 @@ def not_started() -> Failure:
     return Failure(
         "engine.missing",
         _("The engine's Python could not be started."),
-        _("Press Set up engine and check it."),
+        _("Press Engine... and check it."),
     )
 
 
@@ -179,7 +179,7 @@ def _hints() -> dict[str, str]:
         "device.memory": _("Close other programs, choose CPU as the device, or reduce the scan's number of triangles."),
         "device.failure": on_cpu,
         "device.cuda": on_cpu,
-        "engine.package": _("Press Set up engine to install it."),
+        "engine.package": _("Press Engine... to install it."),
         "bundle.missing": _("Choose another model."),
         "bundle.damaged": _("Copy the model again from where it came, or choose another one."),
         "bundle.incomplete": _("Copy the model again from where it came, or choose another one."),

@@ -77,8 +77,9 @@ class EngineSession:
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         connect(self._later, "timeout()", self._next)
+        self._at_exit = self.stop  # one object: it is found again when it is disconnected
         if hasattr(slicer, "app"):
-            connect(slicer.app, "aboutToQuit()", self.stop)
+            connect(slicer.app, "aboutToQuit()", self._at_exit)
 
     # --- what panels use
 
@@ -132,7 +133,7 @@ class EngineSession:
         """Stop, and let go of everything: the module is closed."""
         self.stop()
         if hasattr(slicer, "app"):
-            slicer.app.disconnect("aboutToQuit()", self.stop)
+            slicer.app.disconnect("aboutToQuit()", self._at_exit)
         for timer in (self._deadline, self._step, self._later):
             timer.stop()
         self._link.clear()
@@ -196,9 +197,7 @@ class EngineSession:
             "predict", request, mesh, read=read, on_result=on_result, on_error=on_error, on_progress=on_progress
         )
 
-    def models(
-        self, on_result: Callable[[list[dict[str, Any]]], None], on_error: OnError, *, model: str = ""
-    ) -> Job:
+    def models(self, on_result: Callable[[list[dict[str, Any]]], None], on_error: OnError, *, model: str = "") -> Job:
         """Ask for the models that come with the program, or have a user's own bundle checked and described."""
         return self._ask(
             "models", {"model": model}, None, read=lambda event: list(event["models"]), on_result=on_result,

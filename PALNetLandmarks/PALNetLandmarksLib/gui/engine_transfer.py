@@ -84,7 +84,7 @@ def write_mesh(path: Path, mesh: Mesh) -> Iterator[float]:
                 np.lib.format.write_array_header_1_0(
                     member, {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
                 )
-                content = memoryview(array).cast("B") if array.size else memoryview(b"")
+                content = array.data.cast("B") if array.size else memoryview(b"")
                 for start in range(0, len(content), STEP):
                     piece = content[start : start + STEP]
                     member.write(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
@@ -53,7 +54,7 @@ class Trial:
         limits: Optional[Limits] = None,
     ) -> None:
         self._done = done
-        self._folder = tempfile.TemporaryDirectory(prefix="palnet-trial-")
+        self._folder = tempfile.mkdtemp(prefix="palnet-trial-")
         link = self._link = EngineLink(_Python(python, environment), limits or Limits())
         self.log_line = link.log_line
         link.warmed.connect(self._warmed)
@@ -61,13 +62,13 @@ class Trial:
 
     def start(self) -> None:
         """Begin; the answer comes by `done`."""
-        self._link.launch(self._folder.name, {"model": "", "device": "cpu"})
+        self._link.launch(self._folder, {"model": "", "device": "cpu"})
 
     def cancel(self) -> None:
         """End it without an answer."""
         self._link.end()
         self._link.clear()
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _warmed(self, failure: Optional[Failure]) -> None:
         facts = dict(self._link.facts)

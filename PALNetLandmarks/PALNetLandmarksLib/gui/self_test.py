@@ -7,11 +7,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional, TypeVar
 
 import numpy as np
 import slicer
 
+from ..asymmetry import asymmetry
 from ..export import write_measurements
 from ..landmark_files import read_landmarks, write_landmarks
 from ..landmarks import LandmarkSet
@@ -21,13 +22,19 @@ from ..report import report_html
 from ..resources import sample_scans
 from .case import Case
 from .engine_environment import default_environment
+from .pixmaps import pixmap_of
 from .sample_data import NAME, load_sample
+from .scene.charts import asymmetry_chart
 from .scene.mesh import mesh_of
+from .scene.pictures import face_pictures
 from .scene.scan_loading import extent, possible_units, scale_scan
 from .scripting import place_landmarks
 
 #: Mean error on the sample scan above which the engine does not work as it should here, mm.
 _LIMIT_MM = 4.0
+
+
+_Thing = TypeVar("_Thing")
 
 
 class SelfTest:
@@ -60,9 +67,10 @@ class SelfTest:
             self.shows_landmarks,
             self.undoes_and_redoes,
             self.keeps_points_on_the_surface,
-            self.measures_and_exports,
+            self.measures_and_writes,
+            self.draws,
             self.survives_a_saved_scene,
-            self.builds_the_panel,
+            self.works_by_the_panel,
             self.places_landmarks,
         ):
             name = step.__name__.replace("_", " ")
@@ -108,20 +116,20 @@ class SelfTest:
         _equal("labels", tuple(node.GetNthControlPointLabel(i) for i in range(50)), self.protocol.labels)
         truth = self._truth()
         _equal("defined points", node.GetNumberOfDefinedControlPoints(), int((~truth.missing).sum()))
-        _near("positions", case.landmarks().positions, truth.in_coordinate_system("RAS").positions, 1e-6)
-        _equal("statuses", case.landmarks().status, truth.status)
+        _near("positions", _there(case.landmarks()).positions, truth.in_coordinate_system("RAS").positions, 1e-6)
+        _equal("statuses", _there(case.landmarks()).status, truth.status)
         case.cleanup()
 
     def undoes_and_redoes(self) -> None:
         """Take an edit back and do it again."""
         case, _model = self._case()
-        before = case.landmarks()
+        before = _there(case.landmarks())
         case.change(before.with_point("Prn", None, "missing"), "Mark Prn as missing")
-        _equal("status after the edit", case.landmarks().status[self.protocol.index("Prn")], "missing")
+        _equal("status after the edit", _there(case.landmarks()).status[self.protocol.index("Prn")], "missing")
         case.undo()
-        _near("after undo", case.landmarks().position("Prn"), before.position("Prn"), 1e-6)
+        _near("after undo", _there(case.landmarks()).position("Prn"), before.position("Prn"), 1e-6)
         case.redo()
-        _equal("status after redo", case.landmarks().status[self.protocol.index("Prn")], "missing")
+        _equal("status after redo", _there(case.landmarks()).status[self.protocol.index("Prn")], "missing")
         case.cleanup()
 
     def keeps_points_on_the_surface(self) -> None:
@@ -132,16 +140,16 @@ class SelfTest:
         matrix.SetElement(0, 3, 25.0)
         transform.SetMatrixTransformToParent(matrix)
         model.SetAndObserveTransformNodeID(transform.GetID())
-        point = case.surface().vertices[100]
-        nearest, distance, _normal = case.surface().project(point[None] + [[0.0, 0.0, 0.01]])
+        point = _there(case.surface()).vertices[100]
+        nearest, distance, _normal = _there(case.surface()).project(point[None] + [[0.0, 0.0, 0.01]])
         _true("distance to the surface", float(distance[0]) < 0.02, distance)
         _near("nearest point", nearest[0], point, 0.05)
         case.cleanup()
 
-    def measures_and_exports(self) -> None:
+    def measures_and_writes(self) -> None:
         """Measurements, files and report are written and read again."""
         case, _model = self._case()
-        landmarks = case.landmarks().in_coordinate_system("LPS")
+        landmarks = _there(case.landmarks()).in_coordinate_system("LPS")
         values = measure(landmarks)
         _true("measurements found", int(np.isfinite(values.values).sum()) > 60, values.values)
         for ending in (".mrk.json", ".txt", ".csv", ".tps"):
@@ -152,11 +160,23 @@ class SelfTest:
         _true("report", "self-test" in report_html(landmarks, case="self-test"), "")
         case.cleanup()
 
+    def draws(self) -> None:
+        """Draw the pictures and the chart of a report, off the screen, and give them to Qt."""
+        case, model = self._case()
+        pictures = face_pictures(model, _there(case.landmarks()), size=(300, 340))
+        _equal("pictures", len(pictures), 3)
+        for picture in pictures:
+            _equal("width of a picture", pixmap_of(picture.png).width(), 300)
+        _true("chart", pixmap_of(asymmetry_chart(asymmetry(_there(case.landmarks())))).width() > 100, "empty")
+        case.cleanup()
+
     def survives_a_saved_scene(self) -> None:
         """Provenance, statuses and predicted positions come back with the scene."""
         case, _model = self._case()
-        case.change(case.landmarks().with_point("Prn", case.landmarks().position("Sn"), "corrected"), "Move Prn")
-        before, predicted = case.landmarks(), case.predicted()
+        case.change(
+            _there(case.landmarks()).with_point("Prn", _there(case.landmarks()).position("Sn"), "corrected"), "Move Prn"
+        )
+        before, predicted = _there(case.landmarks()), _there(case.predicted())
         case.cleanup()
         path = self._folder / "scene.mrb"
         _true("scene saved", slicer.util.saveScene(str(path)), path.name)
@@ -164,26 +184,49 @@ class SelfTest:
         _true("scene loaded", slicer.util.loadScene(str(path)) is not False, path.name)
         case = Case(slicer.mrmlScene, self.protocol)
         case.set_landmarks_node(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsFiducialNode"))
-        _near("positions", case.landmarks().positions, before.positions, 1e-3)
-        _equal("statuses", case.landmarks().status, before.status)
-        _equal("provenance", dict(case.landmarks().provenance), dict(before.provenance))
-        _near("predicted positions", case.predicted().positions, predicted.positions, 1e-3)
+        _near("positions", _there(case.landmarks()).positions, before.positions, 1e-3)
+        _equal("statuses", _there(case.landmarks()).status, before.status)
+        _equal("provenance", dict(_there(case.landmarks()).provenance), dict(before.provenance))
+        _near("predicted positions", _there(case.predicted()).positions, predicted.positions, 1e-3)
         case.cleanup()
 
-    def builds_the_panel(self) -> None:
-        """Bring up the module's panel: it follows the scene, and lets go when that is closed."""
+    def works_by_the_panel(self) -> None:
+        """Bring up the module's panel: it follows the scene, exports, and lets go when the scene is closed."""
         widget = slicer.modules.palnetlandmarks.widgetRepresentation().self()
         widget.enter()
         parameters = widget.logic.getParameterNode()
         parameters.scan = load_sample()
         slicer.app.processEvents()
-        _true("scan taken up", widget.panels.case.scan is parameters.scan, parameters.scan)
-        widget.panels.case.show_prediction(self._truth())
+        case = widget.panels.case
+        _true("scan taken up", case.scan is parameters.scan, parameters.scan)
+        case.show_prediction(self._truth())
         slicer.app.processEvents()
-        _true("landmarks taken up", parameters.landmarks is not None, "no landmarks")
+        _true("landmarks taken up", parameters.landmarks is case.landmarks_node, parameters.landmarks)
+        table = self._find(widget, "landmarkTable")
+        _equal("rows of the review", table.rowCount, 50)
+        case.select("Prn")
+        self._find(widget, "missingButton").click()
+        _equal("marked missing", _there(case.landmarks()).status[self.protocol.index("Prn")], "missing")
+        self._find(widget, "undoButton").click()
+        _equal("undone", _there(case.landmarks()).status[self.protocol.index("Prn")], "predicted")
+        slicer.app.processEvents()
+        _true("measurements listed", self._find(widget, "measurementTable").rowCount > 90, "too few")
+        _true("table node", parameters.measurements_table is not None, None)
+        folder = self._folder / "export"
+        folder.mkdir()
+        self._find(widget, "caseId").setText("self-test")
+        self._find(widget, "exportFolder").currentPath = str(folder)
+        for name in ("Long", "Wide", "Asymmetry", "Markups", "Lafas", "Tps", "Report"):
+            self._find(widget, "export" + name).checked = True
+        self._find(widget, "exportButton").click()
+        _equal("files exported", len(list(folder.iterdir())), 8)
         slicer.mrmlScene.Clear(0)
         slicer.app.processEvents()
-        _true("scan let go", widget.panels.case.scan is None, widget.panels.case.scan)
+        _true("scan let go", case.scan is None and case.landmarks_node is None, case.scan)
+
+    @staticmethod
+    def _find(widget: Any, name: str) -> Any:
+        return slicer.util.findChild(widget.panels.root, name)
 
     def places_landmarks(self) -> None:
         """Have the engine find the sample's landmarks; left out, with a message, where no engine is installed."""
@@ -194,7 +237,7 @@ class SelfTest:
         node = place_landmarks(model, timeout=300.0)
         case = Case(slicer.mrmlScene, self.protocol)
         case.set_landmarks_node(node)
-        found, truth = case.landmarks(), self._truth().in_coordinate_system("RAS")
+        found, truth = _there(case.landmarks()), self._truth().in_coordinate_system("RAS")
         both = ~(found.missing | truth.missing)
         error = float(np.linalg.norm(found.positions - truth.positions, axis=1)[both].mean())
         _true("landmarks found", int(both.sum()) >= 40, int(both.sum()))
@@ -220,6 +263,13 @@ class SelfTest:
         case.set_scan(model)
         case.show_prediction(self._truth())
         return case, model
+
+
+def _there(found: Optional[_Thing]) -> _Thing:
+    """Give what must be there."""
+    if found is None:
+        raise AssertionError("something that should be in the scene is not there")
+    return found
 
 
 def _equal(what: str, found: Any, expected: Any) -> None:

@@ -111,7 +111,8 @@ class ModulePanels:
         return [
             ScanPanel(
                 self._section("scanSection", "ScanPanel"),
-                case, session, self._engine_there, self._choose_scan, load_sample, messages,
+                case, session, self._engine_there, self._choose_scan, self._look_by_registration,
+                load_sample, messages,
             ),
             landmarks,
             ReviewPanel(self._section("reviewSection", "ReviewPanel"), case, _camera_node, messages),
@@ -144,7 +145,9 @@ class ModulePanels:
         for panel in self.panels:
             if hasattr(panel, "set_parameters"):
                 panel.set_parameters(parameters)
-        if parameters is not None:
+        if parameters is None:
+            self._batch.let_go()
+        else:
             self._batch.set_paths(parameters.batch_input, parameters.batch_output)
         self._parameters_changed()
 
@@ -197,6 +200,16 @@ class ModulePanels:
         forward, up = face_directions(landmarks)
         middle = np.nanmean(landmarks.positions, axis=0)
         look_at(view.cameraNode(), middle, forward, up, _FACE_MM)
+
+    def _look_by_registration(self, scan_to_reference: np.ndarray) -> None:
+        """Look at a face from the front before it has landmarks."""
+        view = _three_d_view()
+        if view is None or self.case.landmarks_node is not None:
+            return
+        # The reference looks along its third axis, its second points up, and its origin is the tip of the nose.
+        back = np.linalg.inv(scan_to_reference)
+        to_ras = np.array([-1.0, -1.0, 1.0])
+        look_at(view.cameraNode(), back[:3, 3] * to_ras, back[:3, 2] * to_ras, back[:3, 1] * to_ras, _FACE_MM)
 
     def scene_loaded(self) -> None:
         """Show again what a scene file does not hold."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 import types
@@ -354,6 +356,8 @@ class Host:
         if self.application.layoutManager()._widget is not None:
             self.view.paused = 0
             self.view.attach()
+        for settings in (self.application._settings, self.application._revision_settings, QtCore.QSettings()):
+            settings.clear()
         messages.clear()
         slot_errors.clear()
         refusals.clear()
@@ -389,6 +393,7 @@ def install() -> Host:
     ui_loader.WIDGETS.update(ctk_widgets.WIDGETS)
     ui_loader.WIDGETS.update(mrml_widgets.WIDGETS)
     application = Application()
+    atexit.register(shutil.rmtree, application.folder, ignore_errors=True)
     modules = types.ModuleType("slicer.modules")
     modules.sampleDataSources = {}
     for name, logic in application.logics.items():

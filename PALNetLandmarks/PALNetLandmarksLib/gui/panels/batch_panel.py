@@ -22,6 +22,8 @@ from PALNetLandmarksLib.landmarks import utc_text
 from PALNetLandmarksLib.protocol import Protocol
 
 _CASE, _SCAN, _STATUS, _REVIEWED, _MESSAGE = range(5)
+#: Of the columns but the last, which takes the rest; all of them are seen in a panel of 400 px.
+_WIDTHS = (58, 100, 76, 66)
 #: Milliseconds from the last save until the tables are made anew.
 _TABLES_LATER = 3000
 
@@ -72,6 +74,8 @@ class BatchPanel:
         connect(self._later, "timeout()", self.update_tables)
         ui.casesTable.horizontalHeader().setStretchLastSection(True)
         ui.casesTable.verticalHeader().hide()
+        for column, width in enumerate(_WIDTHS):
+            ui.casesTable.setColumnWidth(column, width)
         connect(ui.scansPath, "currentPathChanged(QString)", self._paths_chosen)
         connect(ui.outputPath, "currentPathChanged(QString)", self._paths_chosen)
         connect(ui.startButton, "clicked()", self.start)
@@ -286,8 +290,9 @@ class BatchPanel:
         row = int(ui.casesTable.currentRow())
         chosen = self._cases[row] if 0 <= row < len(self._cases) else None
         opened = self._review.case is not None
+        waiting = any(case.status == "waiting" for case in self._cases)
         ui.startButton.enabled = not running
-        ui.startButton.text = _("Go on") if self._cases and not ui.againBox.checked else _("Start")
+        ui.startButton.text = _("Go on") if waiting and not ui.againBox.checked else _("Start")
         ui.cancelButton.enabled = running
         for widget in (ui.scansPath, ui.outputPath, ui.againBox):
             widget.enabled = not running

@@ -61,6 +61,7 @@ class LandmarksPanel:
         self._listed: list[Model] = []
         self._job: Job | None = None
         self._card: Any = None
+        self._closed = False
         self._started = 0.0
         self._start_points = StartPoints(case.scene, case.protocol, self._show_start_points)
         connect(ui.placeButton, "clicked()", self._place)
@@ -80,6 +81,7 @@ class LandmarksPanel:
     def cleanup(self) -> None:
         """Cancel what runs and let go of everything."""
         self._cancel()
+        self._closed = True  # the answer to the cancelled job comes later, when the widgets are gone
         self._start_points.end()
         if self._card is not None:
             self._card.close()
@@ -191,6 +193,8 @@ class LandmarksPanel:
             self._job.cancel()
 
     def _progress(self, stage: str, fraction: float) -> None:
+        if self._closed:
+            return
         words = {
             "starting": _("Starting the engine"),
             "loading": _("Loading the model"),
@@ -204,6 +208,8 @@ class LandmarksPanel:
         self._ui.progressBar.setValue(int(round(100 * fraction)))
 
     def _placed(self, result: PredictionResult) -> None:
+        if self._closed:
+            return
         self._job = None
         self._show_running()
         with showing_errors(self._messages):
@@ -230,6 +236,8 @@ class LandmarksPanel:
         return " ".join(sentences + [message for _code, message in result.warnings])
 
     def _failed(self, failure: Failure) -> None:
+        if self._closed:
+            return
         self._job = None
         self._show_running()
         if failure.code == "cancelled":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from ..case import Case
 from ..engine_results import Failure
 from ..engine_session import EngineSession
@@ -31,6 +33,9 @@ class ScanPanel:
         Tells whether an engine is installed; without one only the size is checked.
     choose_scan : callable
         Gets the model node to work on from now on.
+    look_at_face : callable
+        Gets the registration (4, 4), from world LPS to the reference, of a scan that was just loaded: the view turns to
+        the face.
     load_sample : callable
         Loads the sample scan and gives its model node.
     messages : Messages
@@ -43,11 +48,13 @@ class ScanPanel:
         session: EngineSession,
         engine_there: Callable[[], bool],
         choose_scan: Callable[[Any], None],
+        look_at_face: Callable[[np.ndarray], None],
         load_sample: Callable[[], Any],
         messages: Messages,
     ) -> None:
         self._ui, self._case, self._session, self._messages = ui, case, session, messages
         self._engine_there, self._choose_scan, self._load_sample = engine_there, choose_scan, load_sample
+        self._look_at_face, self._just_loaded = look_at_face, False
         self._factors: dict[str, float] = {}
         self._asked = 0
         connect(ui.loadButton, "clicked()", self._load)
@@ -57,7 +64,8 @@ class ScanPanel:
         self.refresh()
 
     def cleanup(self) -> None:
-        """Let go of the case."""
+        """Let go of the case; a check that is still under way is of no interest any more."""
+        self._asked += 1
         self._case.scan_changed.disconnect(self.refresh)
 
     def refresh(self) -> None:
@@ -103,6 +111,10 @@ class ScanPanel:
             ))  # fmt: skip
         self._ui.checkLabel.text = " ".join([*sentences, *answer["summary"]])
         self._ui.checkLabel.toolTip = "\n".join(answer["sentences"])
+        registration = answer["registration"].get("scan_to_reference")
+        if self._just_loaded and registration is not None and answer["unit"] == "mm":
+            self._look_at_face(np.array(registration, dtype=np.float64))
+        self._just_loaded = False
 
     def _not_checked(self, number: int, facts: str, failure: Failure) -> None:
         if number == self._asked:
@@ -131,13 +143,16 @@ class ScanPanel:
                 return
             node = load_scan(path)
             complaint = apply_texture(node, path)
+            self._just_loaded = True
             self._choose_scan(node)
             if complaint:
                 self._messages.warning(complaint)
 
     def _sample(self) -> None:
         with showing_errors(self._messages):
-            self._choose_scan(self._load_sample())
+            node = self._load_sample()
+            self._just_loaded = True
+            self._choose_scan(node)
 
     def _fix_units(self) -> None:
         with showing_errors(self._messages):
