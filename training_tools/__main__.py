@@ -5,15 +5,22 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from PALNetLandmarksLib.errors import LandmarkingError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # command: (module with ``main(arguments) -> exit code``, one line of help); imported only when it is run
     "simulate": ("training_tools.simulation.command", "write simulated stereophotogrammetry scans"),
+    "check": ("training_tools.check_command", "look a data set over before training"),
+    "register": ("training_tools.register_command", "align every scan of a data set to the reference face"),
+    "repeatability": ("training_tools.repeatability_command", "compare two annotations of the same scans"),
     "reference": ("training_tools.reference_command", "build the reference face from the parametric model"),
     "train": ("training_tools.train_command", "train a network on annotated scans"),
+    "cross-validate": ("training_tools.cross_validate_command", "train and test in folds, and write one report"),
     "evaluate": ("training_tools.evaluate_command", "measure a model on annotated scans"),
+    "compare": ("training_tools.compare_command", "compare models on the same scans, with confidence intervals"),
+    "ablate": ("training_tools.ablate_command", "the ablations of the paper's table 6, cross-validated"),
     "export": ("training_tools.export_command", "make a model bundle of a finished training"),
 }
 
@@ -50,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LandmarkingError as error:
         print(f"error: {error.message} {error.hint}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        # A full disk or a missing permission that nothing below has put in words.
+        what = f"'{Path(error.filename).name}': " if isinstance(error.filename, str) else ""
+        print(f"error: {what}{error.strerror or error}. Check free space and permissions.", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         return 130
 

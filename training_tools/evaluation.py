@@ -6,9 +6,11 @@ whose registration is refused counts as failed and is reported as such, never le
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PALNetLandmarksLib.protocol import Protocol
+from training_tools.datasets import Reader
+from training_tools.memory import peak_memory_mb, process_died
 
 FloatArray = NDArray[np.float64]
 
 LARGE_ERROR_MM = 4.0
 LEAST_CONFIDENT_SHARE = 0.2
+LIMITS_MM = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class ScanResult:
     ``error_mm`` (l,): distance to the truth, NaN where there is no truth or no prediction; ``expected_mm`` (l,): what
     the program expected; ``raw_mm`` (l,): what the network said before calibration; ``visible`` (l,): truth;
     ``found`` (l,): not reported missing; ``visible_probability`` (l,); ``failure``: the error's code, or ''.
+    ``predicted``, ``truth`` (l, 3): in the scan's own frame, mm, NaN where there is none; ``stages``: seconds of each
+    stage; ``memory_mb``: most memory that the predicting process has used so far.
     """
 
     subject: str
@@ -45,19 +52,30 @@ class ScanResult:
     realigned_mm: float
     seconds: float
     failure: str
+    predicted: FloatArray = field(default_factory=lambda: np.empty((0, 3)))
+    truth: FloatArray = field(default_factory=lambda: np.empty((0, 3)))
+    stages: Mapping[str, float] = field(default_factory=dict)
+    memory_mb: float = float("nan")
+
+    @property
+    def counted(self) -> FloatArray:
+        """Errors (l,) of the landmarks that the scan shows and the program found; NaN elsewhere."""
+        return np.where(self.visible & self.found, self.error_mm, np.nan)
 
 
 _predictor: Any = None
+_reader: Reader | None = None
 
 
-def _start(bundle: str) -> None:
-    global _predictor
+def _start(bundle: str, reader: Reader | None) -> None:
+    global _predictor, _reader
     import torch
 
     from PALNetLandmarksLib.engine.bundle import load_bundle
     from PALNetLandmarksLib.engine.predictor import Predictor
 
     torch.set_num_threads(1)
+    _reader = reader
     _predictor = Predictor(load_bundle(bundle), "cpu", threads=1)
 
 
@@ -68,14 +86,19 @@ def _run(folder: Path) -> ScanResult:
     from training_tools.dataset import read_subject
 
     protocol = _predictor.bundle.protocol
-    subject = read_subject(folder, protocol)
-    nothing = np.full(len(protocol), np.nan)
+    nothing, nowhere = np.full(len(protocol), np.nan), np.full((len(protocol), 3), np.nan)
+    truth, visible = nowhere, np.zeros(len(protocol), dtype=bool)
     try:
-        prediction = _predictor.predict(read_scan(subject.mesh, unit="mm"))
+        subject = read_subject(folder, protocol, _reader)
+        truth, visible = subject.landmarks, subject.visible
+        started = time.perf_counter()
+        scan = read_scan(subject.mesh, unit=subject.unit)
+        reading = time.perf_counter() - started
+        prediction = _predictor.predict(scan)
     except LandmarkingError as error:
         return ScanResult(
-            folder.name, nothing, nothing, nothing, nothing, subject.visible, np.zeros(len(protocol), dtype=bool),
-            nothing, np.nan, np.nan, np.nan, error.code,
+            folder.name, nothing, nothing, nothing, nothing, visible, np.zeros(len(protocol), dtype=bool),
+            nothing, np.nan, np.nan, np.nan, error.code, nowhere, truth,
         )  # fmt: skip
 
     def displaced(transform: FloatArray) -> float:
@@ -99,27 +122,38 @@ def _run(folder: Path) -> ScanResult:
         realigned_mm=displaced(prediction.scan_to_reference),
         seconds=sum(prediction.stage_seconds.values()),
         failure="",
+        predicted=np.asarray(landmarks.positions),
+        truth=subject.landmarks,
+        stages={"reading": reading, **prediction.stage_seconds},
+        memory_mb=peak_memory_mb(),
     )
 
 
-def evaluate(bundle: Path, folders: list[Path], jobs: int = 2) -> Iterator[ScanResult]:
+def evaluate(
+    bundle: Path, folders: Sequence[Path], jobs: int = 2, reader: Reader | None = None
+) -> Iterator[ScanResult]:
     """Predict every scan from its mesh and compare with its annotation.
 
     Parameters
     ----------
     bundle : Path
-    folders : list of Path
-        Subjects in LAFAS layout.
+    folders : sequence of Path
+        Annotated scans.
     jobs : int
         Processes, one thread each.
+    reader : Reader, optional
+        How to read the scans; told from their places by default.
 
     Yields
     ------
     ScanResult
         In the order of ``folders``.
     """
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start, initargs=(str(bundle),)) as pool:
-        yield from pool.map(_run, folders)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start, initargs=(str(bundle), reader)) as pool:
+        try:
+            yield from pool.map(_run, folders)
+        except BrokenProcessPool as error:
+            raise process_died() from error
 
 
 def summarise(results: list[ScanResult], protocol: Protocol) -> dict[str, Any]:
@@ -142,23 +176,26 @@ def summarise(results: list[ScanResult], protocol: Protocol) -> dict[str, Any]:
     error = np.stack([result.error_mm for result in done])
     visible = np.stack([result.visible for result in done])
     found = np.stack([result.found for result in done])
-    counted = np.where(visible & found, error, np.nan)
+    counted = np.stack([result.counted for result in done])
     expected = np.stack([result.expected_mm for result in done])
     per_scan = np.nanmean(counted, axis=1)
     values = counted[np.isfinite(counted)]
     registration = np.array([result.registration_mm for result in done])
+    ears = np.array([landmark.peripheral_ear for landmark in protocol.landmarks])
     summary |= {
         "mean_mm": float(values.mean()),
         "median_mm": float(np.median(values)),
         "p95_mm": float(np.percentile(values, 95)),
         "worst_scan_mm": float(np.nanmax(per_scan)),
-        "share_within_mm": {str(limit): float((values <= limit).mean()) for limit in (1, 2, 3, 4)},
+        "share_within_mm": {str(limit): float((values <= limit).mean()) for limit in LIMITS_MM},
+        "share_within_mm_with_failures": {str(limit): share_within(results, limit) for limit in LIMITS_MM},
+        "mean_without_ears_mm": _mean(counted[:, ~ears]),
         "visible_reported_missing": float((visible & ~found).sum() / visible.sum()),
         "hidden_reported_missing": float((~visible & ~found).sum() / max((~visible).sum(), 1)),
         "hidden_mean_mm": _mean(error[~visible & found]),
-        "registration_median_mm": float(np.nanmedian(registration)),
+        "registration_median_mm": _median(registration),
         "registration_over_10_mm": int((registration > 10.0).sum()),
-        "realigned_median_mm": float(np.nanmedian([result.realigned_mm for result in done])),
+        "realigned_median_mm": _median(np.array([result.realigned_mm for result in done])),
         "seconds_median": float(np.median([result.seconds for result in done])),
         "landmarks": {
             label: {
@@ -172,6 +209,16 @@ def summarise(results: list[ScanResult], protocol: Protocol) -> dict[str, Any]:
     if np.isfinite(expected).any():
         summary["confidence"] = confidence_figures(counted, expected)
     return summary
+
+
+def share_within(results: Sequence[ScanResult], limit: float) -> float:
+    """Return the share of all landmarks that the scans show which lie within a limit, mm, of the truth.
+
+    Landmarks that were not found, and all of a scan that failed, count as not within: nobody could use them.
+    """
+    shown = sum(int(result.visible.sum()) for result in results)
+    within = sum(int((result.counted <= limit).sum()) for result in results)
+    return within / shown if shown else float("nan")
 
 
 def confidence_figures(error: FloatArray, expected: FloatArray) -> Mapping[str, float]:
@@ -191,13 +238,18 @@ def confidence_figures(error: FloatArray, expected: FloatArray) -> Mapping[str, 
         "large_among_least_confident": float((large & least).sum() / max(large.sum(), 1)),
         "mean_expected_mm": float(expected.mean()),
         "mean_error_mm": float(error.mean()),
-        "correlation": float(np.corrcoef(error, expected)[0, 1]),
+        "correlation": float(np.corrcoef(error, expected)[0, 1]) if error.std() * expected.std() > 0 else 0.0,
     }
 
 
 def _mean(values: FloatArray) -> float | None:
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else None
+
+
+def _median(values: FloatArray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else None
 
 
 def _deviation(values: FloatArray) -> float | None:

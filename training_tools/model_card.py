@@ -50,6 +50,7 @@ def model_card(description: Mapping[str, Any], protocol: Protocol, weight_bytes:
         f"- {within}",
         f"- Captured landmarks wrongly reported missing: {100 * metrics['visible_reported_missing']:.2f} %; covered or "
         f"uncaptured ones reported missing: {100 * metrics['hidden_reported_missing']:.1f} %",
+        *_further(metrics),
         *([f"- Expected error: of the errors above 4 mm, {100 * confidence['large_among_least_confident']:.0f} % are "
            "among the 20 % least confident landmarks"] if confidence else []),
         "",
@@ -62,6 +63,37 @@ def model_card(description: Mapping[str, Any], protocol: Protocol, weight_bytes:
         *rows,
         "",
     ])  # fmt: skip
+
+
+def _further(metrics: Mapping[str, Any]) -> list[str]:
+    """Return lines on failures, ears, distances, angles and asymmetry, as far as they were measured."""
+    lines = []
+    with_failures = metrics.get("share_within_mm_with_failures")
+    if with_failures and metrics["failed"]:
+        within = ", ".join(f"{100 * share:.1f} % within {limit} mm" for limit, share in with_failures.items())
+        lines.append(f"- With failed scans and left-out landmarks counted as wrong: {within}")
+    if metrics.get("mean_without_ears_mm") is not None:
+        lines.append(f"- Mean point error without the points round the ears: {metrics['mean_without_ears_mm']:.2f} mm")
+    if metrics.get("distances_relative_error_percent") is not None:
+        lines.append(
+            f"- Distances of the paper's table 4: mean error {metrics['distances_mean_error_mm']:.2f} mm "
+            f"({metrics['distances_relative_error_percent']:.1f} %)"
+        )
+    if metrics.get("angles_error_degrees") is not None:
+        lines.append(f"- Angles of the paper's table 5: mean error {metrics['angles_error_degrees']:.2f}°")
+    slopes = metrics.get("asymmetry", {}).get("all pairs with a surface feature")
+    if slopes and slopes["plane"][0] is not None:
+        plane, free = slopes["plane"], slopes["frame_free"]
+        lines.append(
+            f"- Left–right differences are shown at {_interval(plane)} of their true size after the midplane and at "
+            f"{_interval(free)} measured without a plane (1 is honest; pairs with a surface feature)"
+        )
+    return lines
+
+
+def _interval(values: list[float | None]) -> str:
+    value, low, high = ("?" if number is None else f"{number:.2f}" for number in values)
+    return f"{value} ({low}–{high})"
 
 
 def _mm(value: float | None) -> str:

@@ -1,10 +1,15 @@
-"""What each network eats and how it is trained: one recipe for each network name."""
+"""What each network eats and how it is trained: one recipe for each network name.
+
+A new network adds its recipe to ``RECIPES``, in a file of its own; nothing else needs to know it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol as TypingProtocol
+from typing import Any, Protocol as TypingProtocol, cast
 
 import numpy as np
 import torch
@@ -13,12 +18,12 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from PALNetLandmarksLib.engine.cloud import COARSE_STEP
-from PALNetLandmarksLib.engine.locating import ordered_patches
+from PALNetLandmarksLib.engine.locating import ordered_patches, thinned
 from PALNetLandmarksLib.engine.losses import combined_loss
 from PALNetLandmarksLib.engine.networks import build_network
-from PALNetLandmarksLib.engine.networks.palnet import initialise_xavier_normal
+from PALNetLandmarksLib.engine.networks.palnet import initialise_xavier_normal, palnet_patches
 from PALNetLandmarksLib.engine.networks.patch_transformer import PassOutput, PatchTransformer
-from PALNetLandmarksLib.engine.patches import PatchSettings
+from PALNetLandmarksLib.errors import UsageError
 
 Array = NDArray[np.float32]
 Batch = Mapping[str, Tensor]
@@ -28,7 +33,11 @@ HIDDEN_WEIGHT = 0.25
 
 
 class Recipe(TypingProtocol):
-    """What training needs to know of a network."""
+    """What training needs to know of a network.
+
+    A recipe whose input is not cut from a cloud of points may also have a method ``dataset(subjects, mean, mirror,
+    augmentation, seed, changes)`` that returns its own data set; see :mod:`training_tools.faces`.
+    """
 
     name: str
     parameters: dict[str, Any]
@@ -42,7 +51,7 @@ class Recipe(TypingProtocol):
         ...
 
     def sample(self, cloud: Array, mean: Array, landmarks: Array, generator: np.random.Generator) -> dict[str, Array]:
-        """Cut the input of one face, (n, 6) float32 in the reference frame."""
+        """Make the input of one face from its cloud, (n, 6) float32 in the reference frame."""
         ...
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
@@ -103,16 +112,20 @@ class PatchTransformerRecipe:
         """Return the loss of a batch."""
         first, second = self._passes(network, batch)
         truth, visible = batch["landmarks"], batch["visible"]
-        weight = torch.where(visible, 1.0, HIDDEN_WEIGHT)
+        known = known_landmarks(batch).float()
+        pairs = known[:, :, None] * known[:, None, :]
+        weight = torch.where(visible, 1.0, HIDDEN_WEIGHT) * known
         total = torch.zeros((), device=truth.device)
         for output, share in ((first, 0.4), (second, 1.0)):
             error = distances(output.landmarks.float(), truth)
             between = torch.cdist(output.landmarks.float(), output.landmarks.float())
-            between_error = (between - torch.cdist(truth, truth)).abs().mean()
+            between_error = ((between - torch.cdist(truth, truth)).abs() * pairs).sum() / pairs.sum()
             # Negative log-likelihood of an exponential distribution: least where the scale is the expected error.
             scale = output.log_error.float()
-            likelihood = (scale + error.detach() * torch.exp(-scale)).mean()
-            seen = nn.functional.binary_cross_entropy_with_logits(output.visible_logit.float(), visible.float())
+            likelihood = ((scale + error.detach() * torch.exp(-scale)) * known).sum() / known.sum()
+            seen = nn.functional.binary_cross_entropy_with_logits(
+                output.visible_logit.float(), visible.float(), weight=known
+            )
             point = (error * weight).sum() / weight.sum()
             total = total + share * (point + 0.2 * between_error + 0.1 * likelihood + 0.1 * seen)
         return total
@@ -124,7 +137,11 @@ class PatchTransformerRecipe:
 
 @dataclass
 class PalnetRecipe:
-    """The published network with the published loss and optimiser settings."""
+    """The published network with the published loss and optimiser settings.
+
+    ``parameters`` are the network's own; its patch settings say which points it sees, so that training and prediction
+    cannot differ.
+    """
 
     parameters: dict[str, Any]
     name: str = "palnet"
@@ -141,20 +158,68 @@ class PalnetRecipe:
 
     def sample(self, cloud: Array, mean: Array, landmarks: Array, generator: np.random.Generator) -> dict[str, Array]:
         """Cut the ordered patches, (l, k, 3), absolute coordinates."""
-        settings = PatchSettings(points_per_patch=self.parameters["points_per_patch"])
-        return {"points": ordered_patches(cloud[:, :3].astype(np.float64), mean.astype(np.float64), settings)}
+        settings, cloud_points = palnet_patches(self.parameters)
+        points = thinned(cloud[:, :3].astype(np.float64), cloud_points)
+        return {"points": ordered_patches(points, mean.astype(np.float64), settings)}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return 0.6 × mean point error + 0.4 × mean pairwise distance error, over all landmarks as published."""
-        return combined_loss(self.predict(network, batch), batch["landmarks"])
+        return combined_loss(self.predict(network, batch), batch["landmarks"], known_landmarks(batch))
 
     def predict(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return landmarks, (b, l, 3)."""
-        return network(batch["points"]).landmarks
+        return cast(Tensor, network(batch["points"]).landmarks)
 
 
-def recipe_for(name: str, landmarks: int, mirror: list[int]) -> Recipe:
-    """Return the recipe of a network by its name, for a protocol."""
-    if name == "palnet":
-        return PalnetRecipe({"landmarks": landmarks, "points_per_patch": 1000})
-    return PatchTransformerRecipe({"landmarks": landmarks, "mirror": mirror, "points": 256})
+def known_landmarks(batch: Batch) -> Tensor:
+    """Return which landmarks of a batch are annotated, (b, l) bool; all where the batch does not say."""
+    return batch["known"] if "known" in batch else torch.ones_like(batch["landmarks"][..., 0], dtype=torch.bool)
+
+
+def patch_transformer_recipe(landmarks: int, mirror: list[int], parameters: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of the default network."""
+    return PatchTransformerRecipe({"landmarks": landmarks, "mirror": mirror, "points": 256, **parameters})
+
+
+def palnet_recipe(landmarks: int, mirror: list[int], parameters: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of the published network."""
+    return PalnetRecipe({"landmarks": landmarks, "points_per_patch": 1000, **parameters})
+
+
+RECIPES: dict[str, str] = {
+    # network: function (number of landmarks, mirror, further parameters of the network) -> recipe
+    "patch_transformer": "training_tools.recipes:patch_transformer_recipe",
+    "palnet": "training_tools.recipes:palnet_recipe",
+    "sgcn": "training_tools.sgcn_recipe:sgcn_recipe",
+}
+
+
+def recipe_for(name: str, landmarks: int, mirror: list[int], parameters: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe of a network by its name, for a protocol.
+
+    Parameters
+    ----------
+    name : str
+        One of ``RECIPES``.
+    landmarks : int
+    mirror : list of int
+        Landmark on the other side.
+    parameters : mapping, optional
+        Parameters of the network that differ from the recipe's own.
+
+    Raises
+    ------
+    UsageError
+        If there is no such recipe.
+    """
+    if name not in RECIPES:
+        raise UsageError(
+            f"There is no recipe for a network '{name}'.",
+            f"Choose one of {', '.join(RECIPES)}.",
+            code="training.network",
+        )
+    module, _, attribute = RECIPES[name].partition(":")
+    make: Callable[..., Recipe] = getattr(importlib.import_module(module), attribute)
+    further = dict(parameters or {})
+    # A recipe of few words need not take parameters.
+    return make(landmarks, mirror, further) if len(inspect.signature(make).parameters) > 2 else make(landmarks, mirror)

@@ -21,7 +21,7 @@ from PALNetLandmarksLib.errors import BundleError, InputError
 ALL_SETTINGS = [
     PatchSettings(points_per_patch=60, selection=selection, order=order, radius_mm=radius)
     for selection, radius in (("nearest", 1.0), ("radius", 18.0), ("radius", 3.0))  # 3: on lattice points
-    for order in ("origin", "centre")
+    for order in ("origin", "centre", "none")
 ]
 
 

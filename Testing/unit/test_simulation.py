@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from PALNetLandmarksLib.errors import InputError
 from training_tools.__main__ import main as training_tools
@@ -19,6 +20,7 @@ from training_tools.simulation.finishing import NothingCapturedError
 from training_tools.simulation.reference import build_reference, mean_landmarks
 from training_tools.simulation.scan import rigid_fit, simulate_scan
 from training_tools.simulation.subdivision import border_loops, loop_subdivision, triangle_edges
+from training_tools.simulation.subject import draw_subject, with_asymmetry
 
 # Rough places on a head, origin at the nose tip, +x the subject's left; the tiny model takes the nearest vertices.
 PLACES = {
@@ -187,6 +189,32 @@ def test_same_seed_gives_the_same_bytes_in_any_order(written: Path, files: tuple
         assert _content(tmp_path / subject_name(number)) == _content(written / subject_name(number))
     list(write_scans(*files, tmp_path / "other", [2], seed=6))
     assert _content(tmp_path / "other" / "S0002")["mesh.ply"] != _content(written / "S0002")["mesh.ply"]
+
+
+def test_asymmetry_changes_the_sides_and_nothing_else(
+    written: Path, files: tuple[Path, Path], model: FaceModel, tmp_path: Path
+) -> None:
+    list(write_scans(*files, tmp_path / "none", [2], seed=5, asymmetry_mm=0.0))
+    assert _content(tmp_path / "none" / "S0002") == _content(written / "S0002")  # the default's bytes stay
+    list(write_scans(*files, tmp_path / "some", [2], seed=5, asymmetry_mm=6.0))
+    before, after = (json.loads((f / "S0002" / "meta.json").read_text()) for f in (written, tmp_path / "some"))
+    assert after["asymmetry_mm"] == 6.0 and "asymmetry_mm" not in before
+    for key in ("identity", "expression", "proportions", "capture"):
+        assert before[key] == after[key]  # the same head but for its sides
+    assert _content(tmp_path / "some" / "S0002")["mesh.ply"] != _content(written / "S0002")["mesh.ply"]
+
+
+def test_asymmetry_has_the_size_that_is_asked_for(model: FaceModel) -> None:
+    lengths = []
+    for seed in range(30):
+        subject = draw_subject(model, np.random.default_rng(seed))
+        pushed = with_asymmetry(model, subject, 6.0, np.random.default_rng(seed + 1000)).coarse - subject.coarse
+        neutral = model.neutral.astype(float)
+        distance, twin = cKDTree(neutral).query(neutral * [-1, 1, 1])
+        paired = distance < 1e-3
+        difference = pushed[paired] - pushed[twin[paired]] * [-1, 1, 1]
+        lengths.append((difference**2).sum(axis=1).mean())
+    assert np.sqrt(np.mean(lengths)) == pytest.approx(6.0, rel=0.15)
 
 
 def test_command_resumes_and_does_not_overwrite(

@@ -21,6 +21,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=1, help="number of the first subject (default 1)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--landmarks", type=Path, help="landmarks on the model, JSON (default: the 50 of the project)")
+    parser.add_argument("--asymmetry", type=float, default=0.0, metavar="MM",
+                        help="add a left-right difference of about so many mm to every face (default 0)")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="keep subjects that are already there")
     return parser
 
@@ -44,10 +46,13 @@ def main(arguments: Sequence[str]) -> int:
     todo = [k for k in numbers if k not in set(present)]
     if options.resume:
         remove_leftovers(options.output, todo)
+    if not 0.0 <= options.asymmetry <= 20.0:
+        raise InputError("--asymmetry must be from 0 to 20 mm.", "Larger differences would fold the surface.")
     landmarks = options.landmarks or LANDMARKS_FILE
     start = time.monotonic()
     for done, (number, vertices) in enumerate(
-        write_scans(options.face_model, landmarks, options.output, todo, options.seed, options.jobs), start=1
+        write_scans(options.face_model, landmarks, options.output, todo, options.seed, options.jobs, options.asymmetry),
+        start=1,
     ):
         rate = (time.monotonic() - start) / done
         print(

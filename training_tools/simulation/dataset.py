@@ -97,18 +97,26 @@ def _write_whole(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int,
         raise
 
 
-def _work(face_model: str, landmarks_file: str, output: str, seed: int, number: int) -> tuple[int, int]:
+def _work(
+    face_model: str, landmarks_file: str, output: str, seed: int, number: int, asymmetry_mm: float
+) -> tuple[int, int]:
     key = f"{face_model}|{landmarks_file}"
     if key not in _MODEL:
         _MODEL[key] = load_face_model(face_model, landmarks_file)
     model = _MODEL[key]
-    scan = simulate_scan(model, seed, number)
+    scan = simulate_scan(model, seed, number, asymmetry_mm)
     write_subject(Path(output) / subject_name(number), scan, model, seed, number)
     return number, len(scan.vertices)
 
 
 def write_scans(
-    face_model: Path, landmarks_file: Path, output: Path, numbers: list[int], seed: int, jobs: int = 1
+    face_model: Path,
+    landmarks_file: Path,
+    output: Path,
+    numbers: list[int],
+    seed: int,
+    jobs: int = 1,
+    asymmetry_mm: float = 0.0,
 ) -> Iterator[tuple[int, int]]:
     """Simulate and write the numbered subjects.
 
@@ -122,6 +130,8 @@ def write_scans(
     seed : int
     jobs : int
         Processes.
+    asymmetry_mm : float
+        Added left–right difference, see `with_asymmetry`.
 
     Yields
     ------
@@ -137,7 +147,7 @@ def write_scans(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {output} cannot be made ({error}).", "Choose another output folder.") from error
-    arguments = [(str(face_model), str(landmarks_file), str(output), seed, number) for number in numbers]
+    arguments = [(str(face_model), str(landmarks_file), str(output), seed, number, asymmetry_mm) for number in numbers]
     if jobs <= 1:
         for row in arguments:
             yield _work(*row)

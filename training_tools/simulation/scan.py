@@ -17,12 +17,13 @@ from training_tools.simulation.face_model import FaceModel
 from training_tools.simulation.noise import ScalarNoise
 from training_tools.simulation.reference import mean_landmarks
 from training_tools.simulation.scene import Surface, vertex_normals
-from training_tools.simulation.subject import Subject, draw_subject
+from training_tools.simulation.subject import Subject, draw_subject, with_asymmetry
 
 SEEN_WITHIN_MM = 3.0
 _FEWEST, _MOST = 5_000, 200_000
 _LEAST_VISIBLE = 0.3  # share of landmarks; a scan that shows less is taken again
 _ATTEMPTS = 8
+_ASYMMETRY = 77  # marks the random numbers of the added asymmetry, apart from all others
 _PERIPHERAL = ("Tr", "T_", "Pra_", "Sa_", "Pa_", "Sba_")  # not used for the true alignment: they vary too much
 
 
@@ -186,8 +187,8 @@ def _seen(
     return visible, distance
 
 
-def simulate_scan(model: FaceModel, seed: int, number: int) -> SimulatedScan:
-    """Simulate one scan; the result depends on the model, ``seed`` and ``number`` only.
+def simulate_scan(model: FaceModel, seed: int, number: int, asymmetry_mm: float = 0.0) -> SimulatedScan:
+    """Simulate one scan; the result depends on the model, ``seed``, ``number`` and ``asymmetry_mm`` only.
 
     Parameters
     ----------
@@ -195,6 +196,8 @@ def simulate_scan(model: FaceModel, seed: int, number: int) -> SimulatedScan:
     seed : int
     number : int
         Number of the subject, from 1.
+    asymmetry_mm : float
+        Added left–right difference, see `with_asymmetry`.
 
     Returns
     -------
@@ -208,7 +211,7 @@ def simulate_scan(model: FaceModel, seed: int, number: int) -> SimulatedScan:
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng(np.random.SeedSequence([seed, number, attempt]))
         try:
-            scan = _simulate(model, rng)
+            scan = _simulate(model, rng, asymmetry_mm, np.random.SeedSequence([seed, number, attempt, _ASYMMETRY]))
         except finishing.NothingCapturedError:
             continue
         if scan.visible.mean() >= _LEAST_VISIBLE and _FEWEST <= len(scan.vertices) <= _MOST:
@@ -218,8 +221,12 @@ def simulate_scan(model: FaceModel, seed: int, number: int) -> SimulatedScan:
     )
 
 
-def _simulate(model: FaceModel, rng: np.random.Generator) -> SimulatedScan:
+def _simulate(
+    model: FaceModel, rng: np.random.Generator, asymmetry_mm: float, asymmetry_seed: np.random.SeedSequence
+) -> SimulatedScan:
     subject = draw_subject(model, rng)
+    if asymmetry_mm:
+        subject = with_asymmetry(model, subject, asymmetry_mm, np.random.default_rng(asymmetry_seed))
     head = dress(model, subject, rng)
     kind = draw_kind(rng)
     target = int(np.exp(rng.uniform(np.log(_FEWEST * 1.1), np.log(_MOST * 0.85))))
@@ -247,6 +254,7 @@ def _simulate(model: FaceModel, rng: np.random.Generator) -> SimulatedScan:
         "expression": {k: round(v, 4) for k, v in subject.expression.items()},
         "proportions": {k: round(float(v), 4) for k, v in subject.proportions.items()},
         "identity": [round(float(c), 4) for c in subject.coefficients],
+        **({"asymmetry_mm": asymmetry_mm} if asymmetry_mm else {}),
     }
     back = np.eye(4)
     back[:3, :3], back[:3, 3] = turn.T, centre - turn.T @ pose[:3, 3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -192,6 +192,30 @@ def _warp(vertices: np.ndarray, neutral: np.ndarray, rng: np.random.Generator) -
     scale = np.clip(rng.normal(0.985, 0.035), 0.9, 1.08)
     vertices *= scale
     return record | {"scale": float(scale), "neck": float(neck), "field_mm": rms, "fine_field_mm": fine}
+
+
+def with_asymmetry(model: FaceModel, subject: Subject, size_mm: float, rng: np.random.Generator) -> Subject:
+    """Make a head more asymmetric by a smooth displacement that pushes the sides opposite ways.
+
+    Parameters
+    ----------
+    model : FaceModel
+    subject : Subject
+    size_mm : float
+        Root mean square length of what is added to the difference between a left and the reflected right point, mm.
+    rng : numpy.random.Generator
+        Of its own, so that everything else about the head stays as it was drawn.
+
+    Returns
+    -------
+    Subject
+    """
+    field = WaveField(rng, 60.0, 200.0, asymmetry=1.0)(model.neutral.astype(np.float64))
+    # Unit variance along three axes on either side: twice that between the sides.
+    coarse = subject.coarse + size_mm / (2.0 * np.sqrt(3.0)) * field
+    vertices = model.refinement @ coarse
+    landmarks = model.landmark_matrix @ vertices[: len(coarse)]
+    return replace(subject, coarse=coarse, vertices=vertices, landmarks=landmarks)
 
 
 def draw_subject(model: FaceModel, rng: np.random.Generator) -> Subject:
