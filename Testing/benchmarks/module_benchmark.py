@@ -1,4 +1,4 @@
-"""Measure the Slicer module in the test host: set-up of the panel, click to landmarks, standstill, memory.
+"""Measure the Slicer module in the test host: set-up of the panel, click to landmarks, standstill, memory, cases.
 
 The module's own panel and the real engine process. The 3D view is not drawn: the processor would do what the
 application leaves to the graphics card.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions", type=int, default=50)
+    parser.add_argument("--cases", type=int, default=300, help="cases of a batch opened one after the other")
     options = parser.parse_args()
 
     host = slicer_host.install()
     import slicer
     from slicer_host.user import BlockingMeter, wait_until
+
+    from PALNetLandmarksLib.gui.review_desk import SceneDesk
+    from PALNetLandmarksLib.gui.scene.removing import remove_whole
+    from PALNetLandmarksLib.landmark_files import write_landmarks
+    from PALNetLandmarksLib.resources import sample_scans
 
     own = psutil.Process()
     times = []
@@ -75,7 +82,8 @@ def main() -> None:
             wait_until(lambda: panels.case.landmarks_node is not None, 120, "the landmarks")
             seconds.append(time.perf_counter() - started)
         blocked.append(meter.longest)
-        slicer.mrmlScene.RemoveNode(panels.case.landmarks_node)
+        first = panels.case.landmarks()
+        remove_whole(panels.case.landmarks_node)
         if number % 5 == 4:
             gc.collect()
             memory.append((resident(own), resident(engine_of(own))))
@@ -94,6 +102,26 @@ def main() -> None:
             f"module {module_growth:.0f} MB, engine {engine_growth:.0f} MB"
         )
     panels.environment.set_external_python("")
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "case.mrk.json"
+        write_landmarks(file, first.in_coordinate_system("LPS"), case="case")
+        desk = SceneDesk(panels.case, panels._choose_case, lambda: None)
+        memory, times = [], []
+        for number in range(options.cases):
+            started = time.perf_counter()
+            desk.open_case(str(sample_scans()[0]), str(file), f"case_{number:04d}", 1.0)
+            desk.close_case()
+            times.append(time.perf_counter() - started)
+            if number % 50 == 49:
+                gc.collect()
+                memory.append(resident(own))
+        if len(memory) > 1:
+            print(
+                f"{options.cases} cases opened and closed, median {1000 * np.median(times):.0f} ms each: "
+                f"memory {memory[0]:.0f} MB after 50, {memory[-1]:.0f} MB at the end, "
+                f"{slicer.mrmlScene.GetNumberOfNodes()} nodes in the scene"
+            )
     host.unload_module(module)
 
 

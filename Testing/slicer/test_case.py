@@ -401,3 +401,17 @@ def test_list_from_a_file_looks_like_ours_and_belongs_to_the_scan(shown: Case, s
     shown.set_landmarks_node(None)
     shown.set_landmarks_node(node)
     assert node.GetDisplayNode().GetGlyphSize() == 1.0, "what the user set afterwards stays"
+
+
+def test_only_the_list_at_work_is_shown(case: Any, scene: Scene, protocol: Protocol) -> None:
+    case.show_prediction(some_landmarks(protocol, case.surface().polydata))
+    first = case.landmarks_node
+    case.start_empty()
+    second = case.landmarks_node
+    assert second is not first and second.GetDisplayVisibility() and not first.GetDisplayVisibility()
+    case.set_landmarks_node(first)
+    assert first.GetDisplayVisibility() and not second.GetDisplayVisibility()
+    other = scene.mrml.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "of somebody else")
+    other.CreateDefaultDisplayNodes()
+    case.set_landmarks_node(second)
+    assert other.GetDisplayVisibility()

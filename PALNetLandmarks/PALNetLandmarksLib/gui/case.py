@@ -356,6 +356,7 @@ class Case:
 
     def _hold(self, node: Any, local: LandmarkSet) -> NodeLink:
         self._link = NodeLink(node, local)
+        nodes.show_alone(node)
         self._observers.add(node, _CHANGES, self._node_modified)
         self._observers.add(node, [_MOVED_BY_TRANSFORM], self._node_transformed)
         self._observers.add(node, [_Markups.PointStartInteractionEvent], self._drag_started)

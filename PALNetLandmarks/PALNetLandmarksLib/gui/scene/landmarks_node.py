@@ -78,6 +78,16 @@ def style(node: Any) -> None:
         display.SetActiveColor(1.0, 0.9, 0.1)
 
 
+def show_alone(node: Any) -> None:
+    """Show a point list and hide the others of the same scan, whose markers would catch the clicks meant for it."""
+    scene, scan = node.GetScene(), node.GetNodeReferenceID(SCAN_ROLE)
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") if scan else 0):
+        other = scene.GetNthNodeByClass(index, "vtkMRMLMarkupsFiducialNode")
+        if other is not node and other.GetNodeReferenceID(SCAN_ROLE) == scan:
+            other.SetDisplayVisibility(False)
+    node.SetDisplayVisibility(True)
+
+
 def read_set(node: Any, protocol: Protocol) -> LandmarkSet:
     """Read a point list, also one from elsewhere: its points are found by their labels, whatever the order.
 
