@@ -448,3 +448,20 @@ def test_a_named_python_is_shown(dialog_of: Any, tmp_path: Path) -> None:
     dialog = dialog_of(real_engine(tmp_path))
     assert dialog.ui.pythonPath.currentPath == sys.executable
     assert dialog.ui.forgetPythonButton.enabled
+
+
+def test_private_packages_go_before_those_of_slicer(host: Any, tmp_path: Path) -> None:
+    """PythonSlicer puts its own folders in front of PYTHONPATH; the engine must not get an older NumPy from there."""
+    from PALNetLandmarksLib.gui.engine_environment import EngineEnvironment
+
+    environment = EngineEnvironment({}, tmp_path, startup_environment=dict)
+    private, of_slicer = tmp_path / "private", tmp_path / "slicer"
+    for folder in (private, of_slicer):
+        (folder / "palnet_probe").mkdir(parents=True)
+        (folder / "palnet_probe" / "__init__.py").write_text("")
+    variables = environment.private_environment(private)
+    variables["PYTHONPATH"] = os.pathsep.join([str(of_slicer), variables["PYTHONPATH"]])
+    code = "import PALNetLandmarksLib.engine, palnet_probe; print(palnet_probe.__file__)"
+    said = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    assert Path(said.stdout.strip()).parent.parent == private
+    assert "PALNET_ENGINE_PACKAGES" not in environment.external_environment()

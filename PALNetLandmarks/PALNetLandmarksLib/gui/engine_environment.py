@@ -127,13 +127,14 @@ class EngineEnvironment:
         environment = dict(os.environ)
         path = [str(packages), str(LIBRARY), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+        environment["PALNET_ENGINE_PACKAGES"] = str(packages)  # see engine/__init__.py
         environment["PYTHONNOUSERSITE"] = "1"  # packages of the user's other Pythons do not fit this one
         return {**environment, **_ALWAYS}
 
     def external_environment(self) -> dict[str, str]:
         """Return the environment for an outside Python: the one that Slicer was started in, without Slicer's paths."""
         environment = dict(self._startup_environment())
-        for name in _PYTHON_VARIABLES:
+        for name in (*_PYTHON_VARIABLES, "PALNET_ENGINE_PACKAGES"):
             environment.pop(name, None)
         environment["PYTHONPATH"] = str(LIBRARY)
         return {**environment, **_ALWAYS}
