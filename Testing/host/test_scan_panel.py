@@ -99,3 +99,29 @@ def test_engine_looks_the_scan_over(engine: Any, messages: Any, tmp_path: Path, 
     assert not engine.find("unitsRow").visible
     assert "A face was found. Both ears are in view." in label.text and "holes" in label.text
     assert "median edge" in label.toolTip
+
+
+def test_each_scan_has_its_own_landmarks(module: Any, messages: Any) -> None:
+    from slicer_host.user import click
+
+    from PALNetLandmarksLib.landmark_files import read_landmarks
+
+    case, selector = module.widget.panels.case, module.find("scanSelector")
+    truth = read_landmarks(sample_scans()[0].with_name("landmarks.txt"), case.protocol)
+    scans, lists = [], []
+    for _ in range(2):
+        click(module.find("sampleButton"))
+        case.show_prediction(truth)
+        scans.append(case.scan)
+        lists.append(case.landmarks_node)
+    assert scans[0] is not scans[1] and lists[0] is not lists[1]
+    for place in (0, 1, 0):
+        selector.setCurrentNode(scans[place])
+        assert case.scan is scans[place] and case.landmarks_node is lists[place]
+        assert module.widget.logic.getParameterNode().landmarks is lists[place]
+        for nodes in (scans, lists):  # one scan at a time, with its own landmarks
+            assert [bool(node.GetDisplayVisibility()) for node in nodes] == [place == 0, place == 1]
+    click(module.find("sampleButton"))  # a third one, without landmarks yet
+    assert case.landmarks_node is None and not module.find("reviewSection").visible
+    selector.setCurrentNode(None)
+    assert case.scan is None and case.landmarks_node is None and not messages.texts("error")

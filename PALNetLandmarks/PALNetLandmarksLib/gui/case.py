@@ -112,14 +112,8 @@ class Case:
 
     def find_landmarks_node(self) -> Any:
         """Give the newest point list in the scene that was made for this scan; None when there is none."""
-        if self._scan is None:
-            return None
-        count = self.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode")
-        for index in reversed(range(count)):
-            node = self.scene.GetNthNodeByClass(index, "vtkMRMLMarkupsFiducialNode")
-            if node.GetNodeReferenceID(nodes.SCAN_ROLE) == self._scan.GetID():
-                return node
-        return None
+        found = nodes.lists_of(self._scan)
+        return found[-1] if found else None
 
     # The landmarks ----------------------------------------------------------------------------------------------
 

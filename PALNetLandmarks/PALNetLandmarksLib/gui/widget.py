@@ -30,7 +30,7 @@ from .review_desk import SceneDesk
 from .sample_data import load_sample
 from .scene.camera import look_at
 from .scene.face_frame import face_directions
-from .scene.landmarks_node import SCAN_ROLE
+from .scene.landmarks_node import SCAN_ROLE, lists_of
 from .scene.texture import restore_textures
 from .signals import connect
 
@@ -72,6 +72,7 @@ class ModulePanels:
         self._parameters: Any = None
         self._connection: Any = None
         self._tag = 0
+        self._shown: Any = None
         self._engine_dialog: EngineDialog | None = None
         self._then: Callable[[], None] | None = None
         self.messages = Messages()
@@ -157,11 +158,10 @@ class ModulePanels:
 
     def _parameters_changed(self, _caller: Any = None, _event: Any = None) -> None:
         """Take up the scan and the landmarks that the scene names."""
-        scan = self._parameters.scan if self._parameters is not None else None
-        landmarks = self._parameters.landmarks if self._parameters is not None else None
-        self.case.set_scan(scan)
+        self.case.set_scan(self._parameters.scan if self._parameters is not None else None)
         with showing_errors(self.messages):
-            self.case.set_landmarks_node(landmarks)
+            # Asked for only now: with another scan come its own landmarks.
+            self.case.set_landmarks_node(self._parameters.landmarks if self._parameters is not None else None)
 
     def _choose_scan(self, node: Any) -> None:
         self._parameters.scan = node
@@ -173,7 +173,13 @@ class ModulePanels:
         self._parameters.case_id = case_id
 
     def _scan_changed(self) -> None:
-        """Go to the landmarks that belong to the scan, unless the scene names them already."""
+        """Show this scan alone, and go to the landmarks that belong to it unless the scene names them already."""
+        before, self._shown = self._shown, self.case.scan
+        if before is not None and self._shown is not None and before.GetScene() is not None:
+            for node in (before, *lists_of(before)):
+                node.SetDisplayVisibility(False)
+        if self._shown is not None:
+            self._shown.SetDisplayVisibility(True)
         if self._parameters is None:
             return
         scan, node = self.case.scan, self._parameters.landmarks

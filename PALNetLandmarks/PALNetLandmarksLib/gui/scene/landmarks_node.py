@@ -80,12 +80,19 @@ def style(node: Any) -> None:
 
 def show_alone(node: Any) -> None:
     """Show a point list and hide the others of the same scan, whose markers would catch the clicks meant for it."""
-    scene, scan = node.GetScene(), node.GetNodeReferenceID(SCAN_ROLE)
-    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") if scan else 0):
-        other = scene.GetNthNodeByClass(index, "vtkMRMLMarkupsFiducialNode")
-        if other is not node and other.GetNodeReferenceID(SCAN_ROLE) == scan:
+    for other in lists_of(node.GetNodeReference(SCAN_ROLE)):
+        if other is not node:
             other.SetDisplayVisibility(False)
     node.SetDisplayVisibility(True)
+
+
+def lists_of(scan: Any) -> list[Any]:
+    """Give the point lists that were made for a scan; none for None."""
+    if scan is None or scan.GetScene() is None:
+        return []
+    scene, kind = scan.GetScene(), "vtkMRMLMarkupsFiducialNode"
+    found = [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
+    return [node for node in found if node.GetNodeReferenceID(SCAN_ROLE) == scan.GetID()]
 
 
 def read_set(node: Any, protocol: Protocol) -> LandmarkSet:
