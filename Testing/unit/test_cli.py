@@ -312,8 +312,9 @@ def test_initial_points_are_turned_into_the_frame_of_the_scan(
 
 def test_ending_politely_when_asked_to(scan: Path) -> None:
     code = (
-        "import sys, time\nfrom PALNetLandmarksLib.engine.cli import main\n"
-        "from PALNetLandmarksLib.engine import reading\n"
+        # Where the tests run in the background, the shell had interrupts ignored, by all that is started there.
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from PALNetLandmarksLib.engine.cli import main\nfrom PALNetLandmarksLib.engine import reading\n"
         "def slow(*a, **k):\n    print('begun', flush=True); time.sleep(30)\n"
         f"reading.read_scan = slow\nsys.argv[1:] = ['check', {str(scan)!r}]\nsys.exit(main())"
     )

@@ -254,9 +254,11 @@ def test_cancel_ends_a_prediction_and_a_waiting_one(engine: Engine, scan: Scan) 
     mesh = engine.mesh(scan.vertices, scan.triangles)
     number = engine.send("predict", mesh=mesh)
     engine.send("cancel", target=number)
-    answers = [engine.next("error", "result") for _ in range(3)]  # of the cancel, the prediction, the warming up
+    answers = [engine.next("error", "result")]
+    while answers[-1]["id"] != first:  # answers to both cancels come among them
+        answers.append(engine.next("error", "result"))
     order = [answer["id"] for answer in answers]
-    assert order.index(number) < order.index(first)
+    assert number in order
     assert answers[order.index(number)]["code"] == "cancelled"
     assert not Path(mesh).exists()
     engine.send("cancel", target=12345)
