@@ -302,3 +302,38 @@ def test_without_an_engine_the_dialog_is_asked_for(host: Any, tmp_path: Path) ->
     panel.open_next()
     assert panel._review.case.case == "C0001"
     panel.cleanup()
+
+
+def test_correction_is_kept_when_the_scene_is_closed(module: Any, tmp_path: Path, messages: Any) -> None:
+    """In the whole module: what was corrected is saved; what was only opened is not called reviewed."""
+    import shutil
+
+    import slicer
+
+    from PALNetLandmarksLib.landmark_files import read_landmarks, write_landmarks
+    from PALNetLandmarksLib.resources import sample_scans
+
+    scans, output = finished_folder(tmp_path, 2)
+    known = read_landmarks(sample_scans()[0].with_name("landmarks.txt"), load_protocol())
+    for case in ("C0001", "C0002"):
+        shutil.copy(sample_scans()[0], scans / f"{case}.ply")
+        file = LandmarkSet.from_positions(load_protocol(), known.positions, "predicted")
+        write_landmarks(output / f"{case}.mrk.json", file, case=case)
+    panels = module.widget.panels
+    panels._batch.set_paths(str(scans), str(output))
+    nodes = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLModelNode")
+    panels._batch.ui.casesTable.selectRow(0)
+    panels._batch.open_selected()
+    moved = panels.case.landmarks().position("Prn") + (0.0, 0.0, 4.0)
+    panels.case.change(panels.case.landmarks().with_point("Prn", moved, "corrected"), "Move Prn")
+    slicer.mrmlScene.Clear(0)
+    assert panels.case.scan is None and not messages.texts("error")
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLModelNode") <= nodes
+    kept = read_landmarks(output / "C0001.mrk.json")
+    assert kept.status[kept.protocol.index("Prn")] == "corrected"
+    np.testing.assert_allclose(kept.position("Prn"), moved * (-1, -1, 1), atol=1e-3)
+    assert [row["case"] for row in rows(output / "review.csv")] == ["C0001"]
+    panels._batch.ui.casesTable.selectRow(1)
+    panels._batch.open_selected()
+    slicer.mrmlScene.Clear(0)
+    assert [row["case"] for row in rows(output / "review.csv")] == ["C0001"]

@@ -113,6 +113,15 @@ class BatchFolder:
         path = self.landmark_file(case)
         return read_landmarks(path, self._protocol) if path.is_file() else None
 
+    def differs(self, case: str, landmarks: LandmarkSet) -> bool:
+        """Say whether landmarks, in the frame of the scan's file, differ from those in the case's file."""
+        try:
+            before = self.landmarks(case)
+        except LandmarkingError:
+            return True
+        lps = landmarks.in_coordinate_system("LPS")
+        return before is None or not same_landmarks(before.in_coordinate_system("LPS"), lps)
+
     def save(self, case: str, landmarks: LandmarkSet) -> bool:
         """Write reviewed landmarks back and remember that the case was looked through.
 
@@ -128,11 +137,7 @@ class BatchFolder:
             Whether the landmarks differ from those in the file.
         """
         lps = landmarks.in_coordinate_system("LPS")
-        try:
-            before = self.landmarks(case)
-        except LandmarkingError:
-            before = None
-        changed = before is None or not same_landmarks(before.in_coordinate_system("LPS"), lps)
+        changed = self.differs(case, lps)
         if changed:
             write_landmarks(self.landmark_file(case), lps, case=case)
         rows = {row.get("case", ""): row for row in self._rows(REVIEW_FILE)}

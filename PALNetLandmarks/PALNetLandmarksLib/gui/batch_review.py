@@ -95,6 +95,13 @@ class BatchReview:
         self.saved.emit(self._open.case, changed)
         return True
 
+    def changed(self) -> bool:
+        """Say whether the landmarks of the open case differ from those in its file."""
+        landmarks = self._desk.landmarks() if self._open is not None else None
+        if landmarks is None or self._open is None or self._folder is None:
+            return False
+        return self._folder.differs(self._open.case, landmarks)
+
     def close(self, *, save: bool = True) -> None:
         """Save the open case and let go of everything that was loaded for it."""
         if self._open is None:

@@ -136,6 +136,8 @@ class ModulePanels:
 
     def set_parameters(self, parameters: Any) -> None:
         """Work with another parameter node; None lets go of the scene."""
+        if parameters is None:
+            self._batch.let_go()
         if self._parameters is not None:
             self._parameters.disconnectGui(self._connection)
             self._parameters.parameterNode.RemoveObserver(self._tag)
@@ -146,9 +148,7 @@ class ModulePanels:
         for panel in self.panels:
             if hasattr(panel, "set_parameters"):
                 panel.set_parameters(parameters)
-        if parameters is None:
-            self._batch.let_go()
-        else:
+        if parameters is not None:
             self._batch.set_paths(parameters.batch_input, parameters.batch_output)
         self._parameters_changed()
 

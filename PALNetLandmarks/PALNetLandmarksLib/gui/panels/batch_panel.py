@@ -205,8 +205,9 @@ class BatchPanel:
             self._review.close()
 
     def let_go(self) -> None:
-        """Forget the open case without a word: the scene is closed."""
-        self._review.close(save=False)
+        """Close the open case, the scene goes or Slicer ends; what was corrected in it is saved."""
+        with showing_errors(self._messages):
+            self._review.close(save=self._review.changed())
 
     def _open(self, case: BatchCase) -> None:
         with showing_errors(self._messages):
