@@ -1,6 +1,6 @@
 """Make the README's screenshots: the module's own panel beside Slicer's own 3D view, in the stand-in.
 
-    PYTHONPATH=PALNetLandmarks:. python Testing/host/make_screenshots.py [FOLDER]
+    python Testing/benchmarks/make_screenshots.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT / "PALNetLandmarks"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "Testing" / "host"), str(ROOT / "PALNetLandmarks"), str(ROOT)]
 
 import slicer_host  # noqa: E402
 from conftest import MODULE, Panel  # noqa: E402
