@@ -223,6 +223,7 @@ class SelfTest:
         slicer.mrmlScene.Clear(0)
         slicer.app.processEvents()
         _true("scan let go", case.scan is None and case.landmarks_node is None, case.scan)
+        widget.exit()
 
     @staticmethod
     def _find(widget: Any, name: str) -> Any:
