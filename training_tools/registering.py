@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from PALNetLandmarksLib.engine.processes import as_completed
 from PALNetLandmarksLib.engine.reading import read_scan
 from PALNetLandmarksLib.engine.registration import Reference, register
 from PALNetLandmarksLib.engine.rigid import apply_transform, rigid_fit
-from PALNetLandmarksLib.errors import DeviceError, LandmarkingError
+from PALNetLandmarksLib.errors import LandmarkingError
 from PALNetLandmarksLib.files import atomic_write, raise_write_error, read_text
 from PALNetLandmarksLib.protocol import Protocol
 from PALNetLandmarksLib.spreadsheet import number_text, parse_table, write_table
@@ -222,24 +220,15 @@ def register_all(
         for place in dataset.places:
             yield register_subject(place, dataset.reader, protocol, target, overwrite, seed)
         return
-    settings = (dataset.reader, protocol, target, overwrite, seed)
-    pool = ProcessPoolExecutor(
-        min(jobs, len(dataset.places)), get_context("spawn"), initializer=_start, initargs=settings
+    yield from as_completed(
+        _run,
+        dataset.places,
+        jobs,
+        initializer=_start,
+        initargs=(dataset.reader, protocol, target, overwrite, seed),
+        hint="Run the command again with fewer --jobs: what is done is kept.",
+        code="register.process",
     )
-    try:
-        pending: set[Future[Outcome]] = {pool.submit(_run, place) for place in dataset.places}
-        while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-    except BrokenProcessPool as error:
-        raise DeviceError(
-            "A process ended unexpectedly, often for lack of memory.",
-            "Run the command again with fewer --jobs: what is done is kept.",
-            code="register.process",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 _DECIMALS = {"score": 3, "fitness": 3}

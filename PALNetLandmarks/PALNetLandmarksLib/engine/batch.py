@@ -6,8 +6,6 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +24,9 @@ from PALNetLandmarksLib.engine.batch_record import (
     write_key,
     write_statuses,
 )
+from PALNetLandmarksLib.engine.processes import as_completed
 from PALNetLandmarksLib.engine.reading import EXTENSIONS
-from PALNetLandmarksLib.errors import DeviceError, InputError, UsageError
+from PALNetLandmarksLib.errors import InputError, UsageError
 from PALNetLandmarksLib.files import raise_write_error
 
 if TYPE_CHECKING:
@@ -265,26 +264,13 @@ def _run_here(job: Job) -> CaseStatus:
 def _side_by_side(
     settings: BatchSettings, jobs: Sequence[Job], make_runner: Callable[[BatchSettings], CaseRunner]
 ) -> Iterator[CaseStatus]:
-    import multiprocessing
-
     share = settings.threads or max(1, (os.cpu_count() or 1) // settings.jobs)
-    pool = ProcessPoolExecutor(
-        min(settings.jobs, len(jobs)),
-        mp_context=multiprocessing.get_context("spawn"),
+    return as_completed(
+        _run_here,
+        jobs,
+        settings.jobs,
         initializer=_start_process,
         initargs=(replace(settings, threads=share), make_runner),
+        hint="Run it again with --resume and fewer --jobs.",
+        code="batch.process",
     )
-    try:
-        pending: set[Future[CaseStatus]] = {pool.submit(_run_here, job) for job in jobs}
-        while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-    except BrokenProcessPool as error:
-        raise DeviceError(
-            "A process of the batch ended unexpectedly, often for lack of memory.",
-            "Run it again with --resume and fewer --jobs.",
-            code="batch.process",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
