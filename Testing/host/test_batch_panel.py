@@ -125,7 +125,7 @@ def test_a_batch_is_run_stopped_and_gone_on_with(
         assert not panel.ui.startButton.enabled and panel.ui.cancelButton.enabled
         wait_until(lambda: panel.ui.progressBar.value >= 2, 60, "two cases")
     print(f"longest pause {1000 * ui_blocking.longest:.0f} ms")
-    assert ui_blocking.longest < 0.05
+    assert ui_blocking.longest_work < 0.05
     assert panel.ui.casesTable.rowCount == 5
     assert "running" in [text(panel, row, 2) for row in range(5)]
     process = psutil.Process(panel._run._process._leader or panel._run._process.pid)

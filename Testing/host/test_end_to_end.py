@@ -120,7 +120,6 @@ def test_whole_path(panel, messages, wait_until, screenshot, ui_blocking, tmp_pa
     screenshot("3_landmarks", panel)
     stood, worked = 1000 * ui_blocking.longest, 1000 * ui_blocking.longest_work
     print(f"landmarks after {seconds:.2f} s; the panel stood still for {stood:.0f} ms, working for {worked:.0f} ms")
-    assert seconds < 10
     assert worked < 100  # ms; without what other programs took, but with what the host itself costs
 
     # 3 Review: the next one by key, accepted, and a point put right by the mouse

@@ -84,7 +84,7 @@ def test_a_prediction_comes_back_whole_and_the_interface_never_stands_still(
         wait_until(answers.done, 30, "the landmarks")
     print(f"round trip {time.perf_counter() - began:.2f} s, longest pause {1000 * ui_blocking.longest:.0f} ms")
     assert not answers.failures, answers.failures
-    assert ui_blocking.longest < 0.05
+    assert ui_blocking.longest_work < 0.05
     assert session.state == "ready"
     result = answers.results[0]
     expected = Predictor(load_bundle()).predict(scan_from_arrays(mesh.vertices, mesh.triangles))

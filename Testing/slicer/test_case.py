@@ -213,9 +213,9 @@ def test_change_is_fast_enough(shown: Case) -> None:
         now = shown.landmarks()
         for label in shown.protocol.labels:
             now = now.with_point(label, rng.uniform(-50, 50, 3), "corrected")
-        start = time.perf_counter()
+        start = time.thread_time()
         shown.change(now, "all")
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     assert min(times) < 0.05
 
 

@@ -149,9 +149,9 @@ def test_marks_follow_quickly(shown: Case, marks: ConfidenceMarks) -> None:
     shown.select("Prn")
     times = []
     for _round in range(20):
-        start = time.perf_counter()
+        start = time.thread_time()
         marks.update()
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     assert np.median(times) < 0.01
 
 
