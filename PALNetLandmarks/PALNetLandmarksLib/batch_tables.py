@@ -18,8 +18,13 @@ from PALNetLandmarksLib.landmarks import LandmarkSet
 from PALNetLandmarksLib.protocol import Protocol, load_protocol
 from PALNetLandmarksLib.spreadsheet import parse_table
 
+#: Ending of a case's landmark file.
 LANDMARKS = ".mrk.json"
+#: The key from case to scan: the only file of a batch that holds file names.
 KEY_FILE = "cases.csv"
+STATUS_FILE = "status.csv"
+#: Written by the Slicer module: cases that a person has looked through. A batch never replaces them.
+REVIEW_FILE = "review.csv"
 TABLES = ("measurements.csv", "landmarks.csv", "asymmetry.csv")
 
 

@@ -10,11 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PALNetLandmarksLib.batch_tables import read_case, write_tables
-from PALNetLandmarksLib.engine.batch_case import LANDMARKS, PICTURE, BatchSettings, CaseRunner, Job
+from PALNetLandmarksLib.batch_tables import KEY_FILE, LANDMARKS, STATUS_FILE, read_case, write_tables
+from PALNetLandmarksLib.engine.batch_case import PICTURE, BatchSettings, CaseRunner, Job
 from PALNetLandmarksLib.engine.batch_record import (
-    KEY_FILE,
-    STATUS_FILE,
     CaseStatus,
     batch_lock,
     name_cases,

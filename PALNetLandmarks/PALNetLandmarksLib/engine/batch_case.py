@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PALNetLandmarksLib.batch_tables import LANDMARKS
 from PALNetLandmarksLib.engine.batch_record import CaseStatus
 from PALNetLandmarksLib.engine.commands.common import as_landmarking_error
 from PALNetLandmarksLib.landmarks import utc_text
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from PALNetLandmarksLib.protocol import Protocol
 
 #: Endings of the files that a batch writes for a case.
-LANDMARKS, PICTURE = ".mrk.json", ".png"
+PICTURE = ".png"
 
 
 @dataclass(frozen=True)

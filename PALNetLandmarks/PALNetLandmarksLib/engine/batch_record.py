@@ -9,15 +9,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
+from PALNetLandmarksLib.batch_tables import KEY_FILE, REVIEW_FILE, STATUS_FILE
 from PALNetLandmarksLib.errors import InputError, UsageError
 from PALNetLandmarksLib.files import read_text
 from PALNetLandmarksLib.spreadsheet import parse_table, write_table
 
-#: The key from case to scan: the only file of a batch that holds file names.
-KEY_FILE = "cases.csv"
-STATUS_FILE = "status.csv"
-#: Written by the Slicer module: cases that a person has looked through. A batch never replaces them.
-REVIEW_FILE = "review.csv"
 LOCK_FILE = ".palnet-batch.lock"
 _DAMAGED = "Move the damaged table away to begin anew, or restore it from a backup."
 

@@ -9,15 +9,13 @@ from typing import Any, Optional
 
 import numpy as np
 
+from PALNetLandmarksLib.batch_tables import KEY_FILE, LANDMARKS, REVIEW_FILE, STATUS_FILE
 from PALNetLandmarksLib.errors import LandmarkingError
 from PALNetLandmarksLib.files import read_text
 from PALNetLandmarksLib.landmark_files import read_landmarks, write_landmarks
 from PALNetLandmarksLib.landmarks import LandmarkSet, utc_text
 from PALNetLandmarksLib.protocol import Protocol
 from PALNetLandmarksLib.spreadsheet import parse_table, write_table
-
-KEY_FILE, STATUS_FILE, REVIEW_FILE = "cases.csv", "status.csv", "review.csv"
-LANDMARKS = ".mrk.json"
 
 
 @dataclass(frozen=True)

@@ -130,11 +130,6 @@ class ChildProcess:
         if not self._over:
             self._process.write(text.encode("utf-8") + b"\n")
 
-    def close_input(self) -> None:
-        """Say that no more lines come."""
-        if not self._over:
-            self._process.closeWriteChannel()
-
     def kill(self, wait_ms: int = 0) -> None:
         """End it at once with its children; nothing is signalled any more.
 

@@ -266,10 +266,3 @@ class EngineDialog:
 
     def _log(self, line: str) -> None:
         self.ui.logText.appendPlainText(line)
-
-
-def make_engine_dialog(
-    ui_file: str, environment: EngineEnvironment, messages: Messages, stop_engine: Callable[[], object]
-) -> EngineDialog:
-    """Load the dialog from its ``.ui`` file."""
-    return EngineDialog(slicer.util.loadUI(ui_file), environment, messages, stop_engine)
