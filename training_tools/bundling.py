@@ -6,14 +6,15 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from PALNetLandmarksLib.engine.bundle import Bundle, load_bundle, write_bundle
+from PALNetLandmarksLib.engine.bundle import DESCRIPTION, WEIGHTS, Bundle, load_bundle, write_bundle
+from PALNetLandmarksLib.engine.shape_regression import ShapeRegression
 from PALNetLandmarksLib.errors import BundleError, InputError
 from training_tools.calibration import error_scale, visibility_limit
 from training_tools.datasets import Reader
@@ -114,21 +115,41 @@ def bundle_description(training: Training, identity: Identity) -> dict[str, Any]
     }  # fmt: skip
 
 
-def write_training(folder: Path, description: Mapping[str, Any], training: Training, card: str) -> Bundle:
+def bundled_training(folder: Path) -> Training:
+    """Read a bundle as the training that it was made of, to make another bundle of the same weights."""
+    bundle = load_bundle(folder)
+    description = {
+        "network": {"name": bundle.network, "parameters": dict(bundle.parameters)},
+        "protocol": bundle.protocol.to_dict(),
+    }
+    written = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("training", {})
+    figures = {key: value for key, value in written.items() if key not in ("weights_mb", "shape_scans")}
+    face = ReferenceFile(bundle.reference, bundle.mean_landmarks)
+    return Training(description, (folder / WEIGHTS).read_bytes(), face, figures)
+
+
+def write_training(
+    folder: Path, description: Mapping[str, Any], training: Training, card: str, shape: ShapeRegression | None = None
+) -> Bundle:
     """Write a bundle of a training with a description and a model card, and load it."""
-    write_bundle(folder, description, training.weights, training.face.reference, training.face.landmarks, card)
+    write_bundle(folder, description, training.weights, training.face.reference, training.face.landmarks, card, shape)
     return load_bundle(folder)
 
 
 def calibrated_bundle(
-    run: Path, folder: Path, validation: Sequence[Path], identity: Identity, jobs: int, reader: Reader | None = None
-) -> tuple[dict[str, Any], Training]:
+    training: Training,
+    folder: Path,
+    validation: Sequence[Path],
+    identity: Identity,
+    jobs: int,
+    reader: Reader | None = None,
+    shape_from: Callable[[Bundle], tuple[ShapeRegression, int]] | None = None,
+) -> dict[str, Any]:
     """Write a bundle whose expected errors are calibrated on validation scans.
 
     Parameters
     ----------
-    run : Path
-        Folder of the training.
+    training : Training
     folder : Path
         Folder of the bundle.
     validation : sequence of Path
@@ -137,16 +158,20 @@ def calibrated_bundle(
         Processes that predict.
     reader : Reader, optional
         How to read the scans.
+    shape_from : callable, optional
+        Fits the shape regression to the bundle without it, and tells to how many scans.
 
     Returns
     -------
-    description : dict
+    dict
         The fields of ``bundle.json``, metrics still empty.
-    training : Training
     """
-    training = finished_training(run)
     description = bundle_description(training, identity)
-    write_training(folder, description, training, "Not calibrated yet.\n")
+    written = write_training(folder, description, training, "Not calibrated yet.\n")
+    shape: ShapeRegression | None = None
+    if shape_from is not None:
+        shape, description["training"]["shape_scans"] = shape_from(written)
+        write_training(folder, description, training, "Not calibrated yet.\n", shape)
     results = list(evaluate(folder, validation, jobs, reader))
     if all(result.failure for result in results):
         raise InputError(
@@ -156,8 +181,8 @@ def calibrated_bundle(
         )
     description["confidence"]["scale"] = [round(float(value), 4) for value in error_scale(results)]
     description["missing"]["visible_probability"] = round(visibility_limit(results), 4)
-    write_training(folder, description, training, "Not evaluated yet.\n")
-    return description, training
+    write_training(folder, description, training, "Not evaluated yet.\n", shape)
+    return description
 
 
 def check_in_fresh_process(folder: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from PALNetLandmarksLib.engine.bundle import load_bundle
 from PALNetLandmarksLib.errors import UsageError
 from PALNetLandmarksLib.protocol import Protocol
-from training_tools.bundling import Identity, calibrated_bundle
+from training_tools.bundling import Identity, calibrated_bundle, finished_training
 from training_tools.datasets import Reader
 from training_tools.evaluate_command import evaluate_bundle
 from training_tools.reference_file import ReferenceFile
@@ -188,7 +188,7 @@ def _fold(plan: CrossValidation, number: int, split: Split) -> Evaluation:
     run_training(job, plan.jobs)
     identity = Identity(f"{plan.name}-fold{number}", title=f"{plan.name}, fold {number}", projection=plan.projection,
                         training_data="Scans of the other folds.")  # fmt: skip
-    calibrated_bundle(job.run, folder / "bundle", job.validation, identity, plan.jobs, plan.reader)
+    calibrated_bundle(finished_training(job.run), folder / "bundle", job.validation, identity, plan.jobs, plan.reader)
     tested = evaluate_bundle(
         load_bundle(folder / "bundle"),
         Scans(tuple(place[name] for name in split.test), plan.reader),

@@ -5,11 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from PALNetLandmarksLib.engine.bundle import load_bundle
+from PALNetLandmarksLib.engine.bundle import Bundle, load_bundle
+from PALNetLandmarksLib.engine.shape_regression import ShapeRegression
 from PALNetLandmarksLib.errors import InputError, UsageError
-from training_tools.bundling import Identity, calibrated_bundle, check_in_fresh_process, write_training
+from training_tools.bundling import (
+    Identity,
+    bundled_training,
+    calibrated_bundle,
+    check_in_fresh_process,
+    finished_training,
+    write_training,
+)
 from training_tools.evaluate_command import (
     evaluate_bundle,
     full_summary,
@@ -20,16 +29,26 @@ from training_tools.evaluate_command import (
 )
 from training_tools.model_card import model_card
 from training_tools.scan_sources import Scans, add_scan_arguments, scans_of_options
+from training_tools.shape_fitting import fit_shape
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training_tools export", description=__doc__)
-    parser.add_argument("--run", required=True, type=Path, help="folder of the training")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="folder of the training")
+    source.add_argument("--bundle", type=Path, help="a model whose weights to take again instead of a training's")
     add_scan_arguments(parser, required=False)
     parser.add_argument(
         "--validation", type=Path, help="scans to calibrate the expected error on, instead of the split"
     )
     parser.add_argument("--test", type=Path, help="scans to report on, of people seen nowhere else")
+    parser.add_argument(
+        "--shape-data",
+        type=Path,
+        action="append",
+        help="scans that the network was not trained on, to fit the shape regression to; may be given several times",
+    )
+    parser.add_argument("--cache", type=Path, help="folder for scans prepared for that (default: beside the bundle)")
     parser.add_argument("--output", required=True, type=Path, help="folder of the bundle")
     parser.add_argument("--report", type=Path, help="also write the evaluation's report into this folder")
     parser.add_argument("--id", help="the model's name (default: name of the output folder)")
@@ -47,12 +66,19 @@ def scans_for(options: argparse.Namespace, part: str) -> Scans:
     own: Path | None = getattr(options, part)
     if own is not None:
         return scans_of_options(options, own)
-    if options.data is None:
+    if options.data is None or options.run is None:
         raise UsageError(
             f"No {part} scans are named.", f"Give --{part} FOLDER, or --data with the training's data set.",
             code="export.scans",
         )  # fmt: skip
     return part_of(scans_of_options(options), options.run / "split.json", part)
+
+
+def _shape(options: argparse.Namespace, cache: Path, bundle: Bundle) -> tuple[ShapeRegression, int]:
+    """Fit the shape regression; returns it with the number of scans."""
+    sources = [scans_of_options(options, folder) for folder in options.shape_data]
+    folders = [folder for source in sources for folder in source.folders]
+    return fit_shape(bundle, folders, cache, options.jobs, sources[0].reader), len(folders)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,8 +89,13 @@ def main(arguments: Sequence[str]) -> int:
         options.id or options.output.name, options.version, options.title, options.training_data, options.licence,
         options.projection,
     )  # fmt: skip
-    description, training = calibrated_bundle(
-        options.run, options.output, validation.folders, identity, options.jobs, validation.reader
+    training = finished_training(options.run) if options.run is not None else bundled_training(options.bundle)
+    shape_from = None
+    if options.shape_data:
+        cache = options.cache or options.output.with_name(f"{options.output.name}-cache")
+        shape_from = partial(_shape, options, cache)
+    description = calibrated_bundle(
+        training, options.output, validation.folders, identity, options.jobs, validation.reader, shape_from
     )
     bundle = load_bundle(options.output)
     evaluation = evaluate_bundle(bundle, test, options.jobs, data=test.folders[0].parent.name)
@@ -76,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     description["metrics"] = json_values(full_summary(evaluation))
     card = model_card(description, bundle.protocol, len(training.weights))
-    write_training(options.output, description, training, card)
+    write_training(options.output, description, training, card, bundle.shape)
     check_in_fresh_process(options.output)
     if options.report is not None:
         write_evaluation(options.report, evaluation, subjects_of(test, bundle.protocol))

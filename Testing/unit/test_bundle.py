@@ -12,13 +12,14 @@ from safetensors.torch import save
 from PALNetLandmarksLib.engine.bundle import DESCRIPTION, REFERENCE, WEIGHTS, load_bundle, verify_bundle, write_bundle
 from PALNetLandmarksLib.engine.networks import build_network
 from PALNetLandmarksLib.engine.registration import Reference
+from PALNetLandmarksLib.engine.shape_regression import ShapeRegression
 from PALNetLandmarksLib.errors import BundleError
 from PALNetLandmarksLib.protocol import load_protocol
 
 PROTOCOL = load_protocol()
 
 
-def make_bundle(folder: Path, **changes: object) -> Path:
+def make_bundle(folder: Path, shape: ShapeRegression | None = None, **changes: object) -> Path:
     """Write a bundle with fresh weights."""
     network = {"name": "patch_transformer", "parameters": {
         "landmarks": len(PROTOCOL), "mirror": [int(i) for i in PROTOCOL.mirror], "points": 32, "width": 20,
@@ -33,7 +34,8 @@ def make_bundle(folder: Path, **changes: object) -> Path:
     generator = np.random.default_rng(0)
     points = generator.normal(size=(200, 3)).astype(np.float32)
     reference = Reference(points, points, np.zeros(200, dtype=np.uint8))
-    return write_bundle(folder, description, weights, reference, generator.normal(size=(len(PROTOCOL), 3)), "# Card\n")
+    mean = generator.normal(size=(len(PROTOCOL), 3))
+    return write_bundle(folder, description, weights, reference, mean, "# Card\n", shape)
 
 
 @pytest.fixture

@@ -13,11 +13,14 @@ from scipy.spatial import cKDTree
 
 from PALNetLandmarksLib.errors import InputError
 from training_tools.__main__ import main as training_tools
+from training_tools.dataset import read_subject
+from training_tools.datasets.opening import find_protocol, open_dataset
 from training_tools.simulation import capture, finishing
 from training_tools.simulation.dataset import subject_name, write_scans
 from training_tools.simulation.face_model import LANDMARKS_FILE, FaceModel, load_face_model
 from training_tools.simulation.finishing import NothingCapturedError
 from training_tools.simulation.reference import build_reference, mean_landmarks
+from training_tools.simulation.registered import face_part, write_faces
 from training_tools.simulation.scan import rigid_fit, simulate_scan
 from training_tools.simulation.subdivision import border_loops, loop_subdivision, triangle_edges
 from training_tools.simulation.subject import draw_subject, with_asymmetry
@@ -202,6 +205,61 @@ def test_asymmetry_changes_the_sides_and_nothing_else(
     for key in ("identity", "expression", "proportions", "capture"):
         assert before[key] == after[key]  # the same head but for its sides
     assert _content(tmp_path / "some" / "S0002")["mesh.ply"] != _content(written / "S0002")["mesh.ply"]
+
+
+def test_an_annotator_errs_along_the_surface_and_the_truth_is_kept(
+    written: Path, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    list(write_scans(*files, tmp_path, [1, 2, 3], seed=5, error_mm=dict.fromkeys(PLACES, 2.0) | {"Prn": 0.0}))
+    moved = []
+    for folder in sorted(tmp_path.iterdir()):
+        plain = written / folder.name
+        assert (folder / "mesh.ply").read_bytes() == (plain / "mesh.ply").read_bytes()
+        meta, truth = json.loads((folder / "meta.json").read_text()), _read_landmarks(plain / "landmarks.txt")
+        vertices, triangles = _read_ply(folder / "mesh.ply")
+        cloud = np.concatenate([vertices, vertices[triangles].mean(axis=1)])
+        for label, place in _read_landmarks(folder / "landmarks.txt").items():
+            np.testing.assert_allclose(meta["true_landmarks"][label], truth[label], atol=1e-4)
+            if meta["visible"][label]:
+                assert np.linalg.norm(cloud - place, axis=1).min() < 4.0  # the cloud is as coarse as its triangles
+                apart = np.linalg.norm(place - truth[label])
+                assert apart < 12.0
+                moved += [apart] if label != "Prn" else []
+                assert label != "Prn" or apart <= meta["distance_mm"][label] + 1e-3
+    assert 1.4 < np.mean(moved) < 2.8
+    assert "true_landmarks" not in json.loads((written / "S0001" / "meta.json").read_text())
+
+
+def test_registered_faces_have_one_topology_and_are_read_as_facescape(model: FaceModel, tmp_path: Path) -> None:
+    kept, _ = face_part(model)
+    (tmp_path / "68.json").write_text(json.dumps({"vertices": [int(v) for v in kept[:: len(kept) // 68][:68]]}))
+    sizes = dict(write_faces(model, tmp_path / "faces", [1, 2], 3, tmp_path / "68.json"))
+    assert sizes == {1: len(kept), 2: len(kept)}
+    dataset, protocol = open_dataset(tmp_path / "faces"), find_protocol("face68")
+    assert dataset.reader.format == "facescape"
+    one, two = (read_subject(place, protocol, dataset.reader) for place in dataset.annotated)
+    assert np.isfinite(one.landmarks).all()
+    before = tmp_path / "faces" / "1" / "models_reg" / "1_neutral.obj"
+    rows = [line for line in before.read_text().splitlines() if line.startswith("f ")]
+    assert rows == [line for line in two.mesh.read_text().splitlines() if line.startswith("f ")]
+    transform = rigid_fit(one.landmarks, two.landmarks)
+    left = np.linalg.norm(one.landmarks @ transform[:3, :3].T + transform[:3, 3] - two.landmarks, axis=1)
+    assert 0.5 < left.mean() < 30.0  # other persons, in other poses
+    first = before.read_bytes()
+    list(write_faces(model, tmp_path / "again", [1], 3, tmp_path / "68.json"))
+    assert (tmp_path / "again" / "1" / "models_reg" / "1_neutral.obj").read_bytes() == first
+
+
+def test_registered_faces_need_the_model_of_their_landmarks(model: FaceModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="do not lie on this face model"):
+        list(write_faces(model, tmp_path, [1], 0))
+
+
+@pytest.mark.parametrize("option", ["--annotator", "--asymmetry=3"])
+def test_registered_faces_take_no_options_of_scans(files: tuple[Path, Path], tmp_path: Path, option: str) -> None:
+    command = ["simulate", "--face-model", str(files[0]), "--output", str(tmp_path / "a"), "--count", "1"]
+    assert training_tools([*command, "--registered", option]) != 0
+    assert not (tmp_path / "a").exists()
 
 
 def test_asymmetry_has_the_size_that_is_asked_for(model: FaceModel) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PALNetLandmarksLib.errors import InputError
+from PALNetLandmarksLib.protocol import load_protocol
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -23,6 +24,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--landmarks", type=Path, help="landmarks on the model, JSON (default: the 50 of the project)")
     parser.add_argument("--asymmetry", type=float, default=0.0, metavar="MM",
                         help="add a left-right difference of about so many mm to every face (default 0)")  # fmt: skip
+    parser.add_argument("--annotator", action="store_true",
+                        help="mark the landmarks with the protocol's intra-observer errors")  # fmt: skip
+    parser.add_argument("--registered", action="store_true",
+                        help="clean neutral faces of one topology instead of scans, FaceScape layout")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="keep subjects that are already there")
     return parser
 
@@ -38,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.count < 1 or options.first < 1 or options.jobs < 1:
         raise InputError("--count, --first and --jobs must be at least 1.", "Give positive numbers.")
     numbers = list(range(options.first, options.first + options.count))
+    if options.registered:
+        return _write_registered(options, numbers)
     present = [k for k in numbers if (options.output / subject_name(k)).exists()]
     if present and not options.resume:
         raise InputError(
@@ -49,9 +56,21 @@ def main(arguments: Sequence[str]) -> int:
     if not 0.0 <= options.asymmetry <= 20.0:
         raise InputError("--asymmetry must be from 0 to 20 mm.", "Larger differences would fold the surface.")
     landmarks = options.landmarks or LANDMARKS_FILE
+    error_mm = None
+    if options.annotator:
+        error_mm = {point.label: point.intra_observer_mm or 0.0 for point in load_protocol().landmarks}
     start = time.monotonic()
     for done, (number, vertices) in enumerate(
-        write_scans(options.face_model, landmarks, options.output, todo, options.seed, options.jobs, options.asymmetry),
+        write_scans(
+            options.face_model,
+            landmarks,
+            options.output,
+            todo,
+            options.seed,
+            options.jobs,
+            options.asymmetry,
+            error_mm,
+        ),
         start=1,
     ):
         rate = (time.monotonic() - start) / done
@@ -61,4 +80,18 @@ def main(arguments: Sequence[str]) -> int:
             flush=True,
         )
     print(f"{len(todo)} scans written, {len(present)} kept.")
+    return 0
+
+
+def _write_registered(options: argparse.Namespace, numbers: list[int]) -> int:
+    from training_tools.simulation.face_model import load_face_model
+    from training_tools.simulation.registered import write_faces
+
+    if options.asymmetry or options.annotator or options.landmarks:
+        raise InputError("--registered takes neither --asymmetry, nor --annotator, nor --landmarks.", "Leave them out.")
+    present = [k for k in numbers if (options.output / str(k)).exists()]
+    if present and not options.resume:
+        raise InputError(f"Face {present[0]} is already in the output folder.", "Add --resume, or choose an empty one.")
+    written = sum(1 for _ in write_faces(load_face_model(options.face_model), options.output, numbers, options.seed))
+    print(f"{written} faces written.")
     return 0

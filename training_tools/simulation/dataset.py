@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from PALNetLandmarksLib import __version__
+from PALNetLandmarksLib.engine.projection import prepare_surface, project
 from PALNetLandmarksLib.errors import InputError
 from training_tools.simulation.face_model import LICENCE_NOTICE, FaceModel, load_face_model
 from training_tools.simulation.scan import SimulatedScan, simulate_scan
 
 SIMULATION_VERSION = "1.0"
+_ANNOTATOR = 78  # marks the random numbers of the annotator, apart from all others
 _MODEL: dict[str, FaceModel] = {}
 
 
@@ -42,7 +44,36 @@ def write_ply(path: Path, vertices: np.ndarray, triangles: np.ndarray) -> None:
         file.write(rows.tobytes())
 
 
-def write_subject(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int, number: int) -> None:
+def annotated(scan: SimulatedScan, error_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mark the landmarks as a person would: on the surface, and not quite where they are.
+
+    Parameters
+    ----------
+    scan : SimulatedScan
+    error_mm : (landmarks,) float
+        Mean distance of the marks from the true landmark along the surface.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (landmarks, 3) float64
+        Those that the scan does not show are moved, too, but lie on no surface.
+    """
+    # A Gaussian in two directions of standard deviation s is s * sqrt(pi / 2) long on average.
+    marks = scan.landmarks + rng.normal(size=scan.landmarks.shape) * (error_mm / np.sqrt(np.pi / 2.0))[:, None]
+    surface = prepare_surface(scan.vertices.astype(np.float64), scan.triangles.astype(np.int64))
+    marks[scan.visible] = project(surface, marks[scan.visible], "surface").points
+    return marks
+
+
+def write_subject(
+    folder: Path,
+    scan: SimulatedScan,
+    model: FaceModel,
+    seed: int,
+    number: int,
+    marks: np.ndarray | None = None,
+) -> None:
     """Write one subject's folder; it appears whole or not at all.
 
     Parameters
@@ -52,6 +83,8 @@ def write_subject(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int
     scan : SimulatedScan
     model : FaceModel
     seed, number : int
+    marks : (landmarks, 3) float, optional
+        What is written into ``landmarks.txt`` in place of the true landmarks, which then stand in ``meta.json``.
 
     Raises
     ------
@@ -59,7 +92,7 @@ def write_subject(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int
         If the folder cannot be written.
     """
     try:
-        _write_whole(folder, scan, model, seed, number)
+        _write_whole(folder, scan, model, seed, number, marks)
     except OSError as error:
         raise InputError(
             f"{folder.name} cannot be written ({error.strerror or error}).",
@@ -67,12 +100,15 @@ def write_subject(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int
         ) from error
 
 
-def _write_whole(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int, number: int) -> None:
+def _write_whole(
+    folder: Path, scan: SimulatedScan, model: FaceModel, seed: int, number: int, marks: np.ndarray | None
+) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         temporary.chmod(0o755)
         write_ply(temporary / "mesh.ply", scan.vertices, scan.triangles)
-        rows = [f"{k}\t({x:.5f},{y:.5f},{z:.5f})" for k, (x, y, z) in zip(model.labels, scan.landmarks, strict=True)]
+        written = scan.landmarks if marks is None else marks
+        rows = [f"{k}\t({x:.5f},{y:.5f},{z:.5f})" for k, (x, y, z) in zip(model.labels, written, strict=True)]
         text = "\n".join(["landmark names", *rows]) + "\n"
         (temporary / "landmarks.txt").write_text(text, encoding="utf-8", newline="\n")
         np.save(temporary / "transformation_matrix.npy", scan.scan_to_reference)
@@ -90,6 +126,9 @@ def _write_whole(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int,
             "distance_mm": {k: round(float(v), 3) for k, v in zip(model.labels, scan.distance_mm, strict=True)},
             **scan.record,
         }
+        if marks is not None:
+            truth = {k: np.round(point, 5).tolist() for k, point in zip(model.labels, scan.landmarks, strict=True)}
+            meta["true_landmarks"] = truth
         (temporary / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8", newline="\n")
         os.replace(temporary, folder)
     except BaseException:
@@ -98,14 +137,24 @@ def _write_whole(folder: Path, scan: SimulatedScan, model: FaceModel, seed: int,
 
 
 def _work(
-    face_model: str, landmarks_file: str, output: str, seed: int, number: int, asymmetry_mm: float
+    face_model: str,
+    landmarks_file: str,
+    output: str,
+    seed: int,
+    number: int,
+    asymmetry_mm: float,
+    error_mm: Mapping[str, float] | None,
 ) -> tuple[int, int]:
     key = f"{face_model}|{landmarks_file}"
     if key not in _MODEL:
         _MODEL[key] = load_face_model(face_model, landmarks_file)
     model = _MODEL[key]
     scan = simulate_scan(model, seed, number, asymmetry_mm)
-    write_subject(Path(output) / subject_name(number), scan, model, seed, number)
+    marks = None
+    if error_mm is not None:
+        rng = np.random.default_rng(np.random.SeedSequence([seed, number, _ANNOTATOR]))
+        marks = annotated(scan, np.array([error_mm.get(label, 0.0) for label in model.labels]), rng)
+    write_subject(Path(output) / subject_name(number), scan, model, seed, number, marks)
     return number, len(scan.vertices)
 
 
@@ -117,6 +166,7 @@ def write_scans(
     seed: int,
     jobs: int = 1,
     asymmetry_mm: float = 0.0,
+    error_mm: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Simulate and write the numbered subjects.
 
@@ -132,6 +182,8 @@ def write_scans(
         Processes.
     asymmetry_mm : float
         Added left–right difference, see `with_asymmetry`.
+    error_mm : mapping, optional
+        Label to the annotator's mean error, see `annotated`; the true landmarks are written otherwise.
 
     Yields
     ------
@@ -147,7 +199,9 @@ def write_scans(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {output} cannot be made ({error}).", "Choose another output folder.") from error
-    arguments = [(str(face_model), str(landmarks_file), str(output), seed, number, asymmetry_mm) for number in numbers]
+    arguments = [
+        (str(face_model), str(landmarks_file), str(output), seed, number, asymmetry_mm, error_mm) for number in numbers
+    ]
     if jobs <= 1:
         for row in arguments:
             yield _work(*row)

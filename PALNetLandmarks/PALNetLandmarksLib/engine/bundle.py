@@ -1,8 +1,8 @@
 """Model bundles: a folder with one trained model and all that is needed to use and to judge it.
 
 A bundle holds ``bundle.json`` (identity, network, protocol, settings, training data in words, metrics, licence, and
-the digest of each other file), ``weights.safetensors``, ``reference.safetensors`` and ``MODEL_CARD.md``. Nothing in it
-is executed or unpickled.
+the digest of each other file), ``weights.safetensors``, ``reference.safetensors`` and ``MODEL_CARD.md``, and, where the
+model has a shape regression, ``shape.safetensors``. Nothing in it is executed or unpickled.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ from torch import nn
 
 from PALNetLandmarksLib.engine.networks import build_network
 from PALNetLandmarksLib.engine.registration import Reference
+from PALNetLandmarksLib.engine.shape_regression import ShapeRegression
 from PALNetLandmarksLib.errors import BundleError, LandmarkingError
 from PALNetLandmarksLib.files import atomic_write
 from PALNetLandmarksLib.protocol import Protocol
 from PALNetLandmarksLib.resources import bundled_models
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""Formats that can be read; bundles with a shape regression have the second, so that no older program leaves it out."""
+
 DESCRIPTION, WEIGHTS, REFERENCE, CARD = "bundle.json", "weights.safetensors", "reference.safetensors", "MODEL_CARD.md"
+SHAPE = "shape.safetensors"
 PROJECTIONS = ("surface", "nearest_vertex", "vertex_centroid")
 _REQUIRED = (
     "id",
@@ -75,6 +79,8 @@ class Bundle:
     metrics : mapping
         Measured errors, as the model card tells them.
     weights_sha256 : str
+    shape : ShapeRegression or None
+        What corrects the network's landmarks, where the model has it.
     """
 
     path: Path
@@ -95,6 +101,7 @@ class Bundle:
     card: str
     weights_sha256: str
     _weights: bytes = field(repr=False)
+    shape: ShapeRegression | None = field(repr=False, default=None)
 
     def network_with_weights(self) -> nn.Module:
         """Build the network and fill in the weights, ready to predict.
@@ -149,6 +156,7 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
         reference = Reference(arrays["points"], arrays["normals"], arrays["extent"])
         scale = np.asarray(data["confidence"]["scale"], dtype=np.float64)
         network, projection = data["network"], data["projection"]
+        shape = ShapeRegression.from_arrays(load_arrays(contents[SHAPE]), mean) if SHAPE in contents else None
         if mean.shape != (len(protocol), 3) or scale.shape != (len(protocol),):
             raise ValueError("the number of landmarks differs from the protocol's")
         if projection["kind"] not in PROJECTIONS:
@@ -172,6 +180,7 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
             card=contents[CARD].decode("utf-8"),
             weights_sha256=data["files"][WEIGHTS],
             _weights=contents[WEIGHTS],
+            shape=shape,
         )
     except LandmarkingError as error:
         raise BundleError(
@@ -199,6 +208,7 @@ def write_bundle(
     reference: Reference,
     mean_landmarks: NDArray[np.float64],
     card: str,
+    shape: ShapeRegression | None = None,
 ) -> Path:
     """Write a bundle folder.
 
@@ -214,6 +224,7 @@ def write_bundle(
     mean_landmarks : (l, 3) float64
     card : str
         Markdown.
+    shape : ShapeRegression, optional
     """
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
@@ -228,12 +239,18 @@ def write_bundle(
         ),
         CARD: card.encode("utf-8"),
     }
+    if shape is not None:
+        contents[SHAPE] = save_arrays(shape.arrays())
+    else:
+        (folder / SHAPE).unlink(missing_ok=True)
     for name, content in contents.items():
         with atomic_write(folder / name, "wb") as file:
             file.write(content)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     with atomic_write(folder / DESCRIPTION) as file:
-        json.dump({"format": FORMAT, **description, "files": digests}, file, indent=1, ensure_ascii=False)
+        json.dump(
+            {"format": FORMATS[shape is not None], **description, "files": digests}, file, indent=1, ensure_ascii=False
+        )
         file.write("\n")
     return folder
 
@@ -269,9 +286,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise BundleError(
             f"{DESCRIPTION} of '{folder.name}' is not a description of a model.", _MEND, code="bundle.content"
         )
-    if data.get("format") != FORMAT:
+    if data.get("format") not in FORMATS:
         raise BundleError(
-            f"The bundle '{folder.name}' has format {data.get('format')!r}; this version reads format {FORMAT}.",
+            f"The bundle '{folder.name}' has format {data.get('format')!r}; this version reads up to {FORMATS[-1]}.",
             "Use a version of the program that fits the bundle.",
             code="bundle.format",
         )

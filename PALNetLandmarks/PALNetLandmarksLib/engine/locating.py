@@ -16,10 +16,11 @@ from torch import nn
 
 from PALNetLandmarksLib.engine.cloud import SurfaceCloud
 from PALNetLandmarksLib.engine.networks.palnet import PALNet
-from PALNetLandmarksLib.engine.networks.patch_transformer import PatchTransformer
+from PALNetLandmarksLib.engine.networks.patch_transformer import PassOutput, PatchTransformer
 from PALNetLandmarksLib.engine.patches import PatchSettings, patch_indices, point_tree
 from PALNetLandmarksLib.engine.registration import refine_with_landmarks
 from PALNetLandmarksLib.engine.rigid import apply_transform, invert_rigid
+from PALNetLandmarksLib.engine.shape_regression import LookAgain
 from PALNetLandmarksLib.errors import BundleError
 from PALNetLandmarksLib.protocol import Protocol
 
@@ -36,13 +37,15 @@ class Located:
 
     ``landmarks`` (l, 3) in the scan's frame, mm; ``scan_to_reference`` (4, 4), re-aligned where the network can;
     ``raw_error`` (l,) the network's own estimate of its error in mm, 1 where it gives none; ``visible`` (l,) the
-    probability that the landmark's surface is in the scan, 1 where the network does not tell.
+    probability that the landmark's surface is in the scan, 1 where the network does not tell; ``look_again``, where the
+    network can, takes landmarks (l, 3) in the reference frame and returns what it finds when it starts from there.
     """
 
     landmarks: FloatArray
     scan_to_reference: FloatArray
     raw_error: FloatArray
     visible: FloatArray
+    look_again: LookAgain | None = None
 
 
 def alignment_mask(protocol: Protocol) -> NDArray[np.bool_]:
@@ -97,16 +100,19 @@ def locate_with_patch_transformer(
             transform = refine_with_landmarks(transform, sides.merged(first.landmarks), mean, weights)
         sides = _TwoSided(cloud, transform, protocol.mirror, network.points)
         first = network.first_pass(*sides.patches(mean, cloud.coarse, device))
-        centres = sides.merged(first.landmarks)
-        points, normals, agreed = sides.patches(centres, cloud, device)
-        second = network.second_pass(points, normals, first._replace(landmarks=agreed))
-        landmarks = sides.merged(second.landmarks)
-        visible = torch.sigmoid(second.visible_logit)
+
+        def second_pass(centres: FloatArray) -> PassOutput:
+            with torch.inference_mode():
+                points, normals, agreed = sides.patches(centres, cloud, device)
+                return network.second_pass(points, normals, first._replace(landmarks=agreed))
+
+        second = second_pass(sides.merged(first.landmarks))
         return Located(
-            landmarks=apply_transform(sides.back, landmarks),
+            landmarks=apply_transform(sides.back, sides.merged(second.landmarks)),
             scan_to_reference=transform,
             raw_error=np.exp(sides.merged(second.log_error)),
-            visible=sides.merged(visible),
+            visible=sides.merged(torch.sigmoid(second.visible_logit)),
+            look_again=lambda landmarks: sides.merged(second_pass(landmarks).landmarks),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from PALNetLandmarksLib import __version__
 from PALNetLandmarksLib.engine.bundle import Bundle
-from PALNetLandmarksLib.engine.cloud import face_cloud
+from PALNetLandmarksLib.engine.cloud import SurfaceCloud, face_cloud
 from PALNetLandmarksLib.engine.devices import choose_device, device_errors
 from PALNetLandmarksLib.engine.locating import Located, locator_for
 from PALNetLandmarksLib.engine.missing_regions import missing_regions
 from PALNetLandmarksLib.engine.projection import CENTROID_VERTICES, prepare_surface, project
 from PALNetLandmarksLib.engine.registration import Registration, register, register_from_landmarks
+from PALNetLandmarksLib.engine.rigid import apply_transform, invert_rigid
 from PALNetLandmarksLib.engine.scan import Scan, ScanWarning
+from PALNetLandmarksLib.engine.shape_regression import ShapeRegression
 from PALNetLandmarksLib.errors import InputError, RegistrationError
 from PALNetLandmarksLib.landmarks import LandmarkSet
 from PALNetLandmarksLib.protocol import Landmark
@@ -129,6 +131,8 @@ class Predictor:
             located = self._locate(
                 self._network, cloud, registration.scan_to_reference, bundle.mean_landmarks, bundle.protocol
             )
+            if bundle.shape is not None:
+                located = corrected_by_shape(located, cloud, bundle.shape)
             seconds["network"] = time.perf_counter() - started
             report("projection", 0.9)
             started = time.perf_counter()
@@ -214,6 +218,32 @@ class Predictor:
                 "seed": str(seed),
             },
         )
+
+
+def corrected_by_shape(located: Located, cloud: SurfaceCloud, shape: ShapeRegression) -> Located:
+    """Correct what the network said by the shape of the whole face.
+
+    Parameters
+    ----------
+    located : Located
+    cloud : SurfaceCloud
+    shape : ShapeRegression
+
+    Returns
+    -------
+    Located
+        With the expected error changed to fit.
+    """
+    transform = located.scan_to_reference
+    before = apply_transform(transform, located.landmarks)
+    after = shape.refine(
+        apply_transform(transform, cloud.points), cloud.normals @ transform[:3, :3].T, before, located.look_again
+    )
+    return replace(
+        located,
+        landmarks=apply_transform(invert_rigid(transform), after),
+        raw_error=shape.expected_error(located.raw_error, np.linalg.norm(after - before, axis=1)),
+    )
 
 
 def _called(landmark: Landmark) -> str:
