@@ -78,7 +78,7 @@ def _shape(options: argparse.Namespace, cache: Path, bundle: Bundle) -> tuple[Sh
     """Fit the shape regression; returns it with the number of scans."""
     sources = [scans_of_options(options, folder) for folder in options.shape_data]
     folders = [folder for source in sources for folder in source.folders]
-    return fit_shape(bundle, folders, cache, options.jobs, sources[0].reader), len(folders)
+    return fit_shape(bundle, folders, cache, options.jobs, sources[0].reader)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -38,6 +38,7 @@ def model_card(description: Mapping[str, Any], protocol: Protocol, weight_bytes:
         f"- Training data: {description['training_data']}",
         f"- Trained on {training['training_scans']} scans for {training['epochs']} epochs (seed {training['seed']}); "
         f"best epoch and calibration chosen on {training['validation_scans']} other scans",
+        *([f"- Shape regression fitted to {training['shape_scans']} others"] if "shape_scans" in training else []),
         "",
         "## Measured on test scans",
         "",

@@ -21,9 +21,9 @@ class Preset:
         With momentum factors 0.9 and 0.98, or 0.9 and 0.999 (PyTorch's default).
     learning_rate, batch_size, weight_decay
         None: what the network's recipe says.
-    schedule : {'cosine', 'plateau'}
+    schedule : {'cosine', 'plateau', 'constant'}
         Half a cosine from the learning rate to a hundredth of it; or times ``plateau_factor`` whenever
-        ``plateau_epochs`` epochs have brought nothing better.
+        ``plateau_epochs`` epochs have brought nothing better; or always the same.
     warm_up_steps : int
         Steps in which the learning rate rises from zero; a tenth of all steps at most.
     stop_after : int
@@ -49,7 +49,7 @@ class Preset:
     learning_rate: float | None = None
     batch_size: int | None = None
     weight_decay: float | None = None
-    schedule: Literal["cosine", "plateau"] = "cosine"
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     plateau_factor: float = 0.5
     plateau_epochs: int = 8
     warm_up_steps: int = 200
@@ -93,6 +93,23 @@ PRESETS: dict[str, Preset] = {
         augmentation=False,
         aligned_by="registration",
         validate_every=1,
+    ),
+    # Burger et al., CVIU 2024: 500 epochs of Adam; the network's recipe holds loss and |V|, k, D.
+    "paper-sgcn": Preset(
+        network="sgcn",
+        optimiser="adam",
+        learning_rate=1e-3,
+        batch_size=4,
+        weight_decay=0.0,
+        schedule="constant",
+        warm_up_steps=0,
+        epochs=500,
+        averaging=0.0,
+        largest_gradient=0.0,
+        chosen_by="loss",
+        augmentation=False,
+        aligned_by="registration",
+        validate_every=5,
     ),
 }
 
@@ -163,4 +180,6 @@ def learning_rate(preset: Preset, full: float, step: int, steps: int, lowered: i
     warm = min(1.0, (step + 1) / warm_up) if warm_up else 1.0
     if preset.schedule == "plateau":
         return full * warm * preset.plateau_factor**lowered
+    if preset.schedule == "constant":
+        return full * warm
     return full * warm * (0.5 * (1 + math.cos(math.pi * step / steps)) * 0.99 + 0.01)

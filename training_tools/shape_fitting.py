@@ -293,8 +293,8 @@ def _table(
 
 def fit_shape(
     bundle: Bundle, folders: Sequence[Path], cache: Path, jobs: int = 2, reader: Reader | None = None
-) -> ShapeRegression:
-    """Fit the shape regression of a model that has none yet.
+) -> tuple[ShapeRegression, int]:
+    """Fit the shape regression of a model.
 
     Parameters
     ----------
@@ -308,6 +308,12 @@ def fit_shape(
         Processes.
     reader : Reader, optional
         How to read the scans.
+
+    Returns
+    -------
+    shape : ShapeRegression
+    scans : int
+        Those that it rests on: without the ones that could not be registered.
 
     Raises
     ------
@@ -362,7 +368,7 @@ def fit_shape(
         stages.append(_Ridge(table, everything, weights).fit(penalty))
         corrected = middle + correction
     share = error_shares(raw, corrected - before, np.linalg.norm(corrected - truth, axis=2), visible, mirror)
-    return ShapeRegression(template, tuple(stages), share)
+    return ShapeRegression(template, tuple(stages), share), len(paths)
 
 
 def error_shares(

@@ -46,7 +46,7 @@ def face_landmarks(*, missing: Any = (), moved: dict[str, Any] | None = None, er
         positions,
         "predicted",
         expected_error_mm=expected,
-        provenance={"model_id": "face50-simulated-1", "model_sha256": "cd" * 32, "model_training_data": "simulated"},
+        provenance={"model_id": "face50-simulated-2", "model_sha256": "cd" * 32, "model_training_data": "simulated"},
     )
 
 

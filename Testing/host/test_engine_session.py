@@ -93,7 +93,7 @@ def test_a_prediction_comes_back_whole_and_the_interface_never_stands_still(
     assert result.landmarks.status == expected.landmarks.status
     assert result.landmarks.protocol is session.protocol
     assert result.landmarks.coordinate_system == "LPS"
-    assert result.landmarks.provenance["model_id"] == "face50-simulated-1"
+    assert result.landmarks.provenance["model_id"] == "face50-simulated-2"
     assert result.scan_to_reference.shape == (4, 4)
     assert result.registration["verdict"] == "good"
     stages = [stage for stage, _ in answers.stages]

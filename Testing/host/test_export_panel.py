@@ -90,7 +90,7 @@ def test_everything_at_once(panel, messages, screenshot):
     rows = list(csv.DictReader(io.StringIO((panel.folder / "P 001_measurements.csv").read_text(encoding="utf-8-sig"))))
     row = next(row for row in rows if row["id"] == "N-Gn")
     assert float(row["value"]) == pytest.approx(measure(face_landmarks()).value("N-Gn"), abs=1e-3)
-    assert (row["case"], row["coordinate_system"], row["model_id"]) == ("P 001", "LPS", "face50-simulated-1")
+    assert (row["case"], row["coordinate_system"], row["model_id"]) == ("P 001", "LPS", "face50-simulated-2")
 
 
 def test_the_report(panel, tmp_path):

@@ -55,7 +55,7 @@ def test_training_brings_it_into_the_reference_frame(case: Case, tmp_path: Path)
     import safetensors.numpy
 
     root = Path(__file__).resolve().parents[2] / "Resources"
-    reference = root / "Models" / "face50-simulated-1" / "reference.safetensors"
+    reference = root / "Models" / "face50-simulated-2" / "reference.safetensors"
     mean = safetensors.numpy.load_file(reference)["mean_landmarks"]
     import slicer
 

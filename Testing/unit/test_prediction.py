@@ -129,7 +129,10 @@ def test_mirrored_face_swaps_sides(predictor: Predictor, prediction: Prediction,
     found = predictor.predict(mirrored).landmarks.positions
     swapped = found[predictor.bundle.protocol.mirror] * [-1.0, 1.0, 1.0]
     apart = np.linalg.norm(swapped - prediction.landmarks.positions, axis=1)
-    assert np.nanmax(apart) < 2.5  # other points are sampled, as in the test above
+    # Other points are sampled, as in the test above; and the top of an ear may be projected to either face of its rim.
+    assert np.nanmedian(apart) < 0.6
+    assert np.nanpercentile(apart, 95) < 2.0
+    assert np.nanmax(apart) < 5.0
 
 
 def test_three_picked_points_are_enough_to_start(predictor: Predictor, prediction: Prediction, scan: Scan) -> None:

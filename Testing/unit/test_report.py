@@ -76,7 +76,7 @@ def example(missing=("Sn",), errors=None, provenance=None, notes=()):
         expected_error_mm=expected if errors is None else errors,
         notes=notes,
         provenance={
-            "model_id": "face50-simulated-1",
+            "model_id": "face50-simulated-2",
             "model_sha256": "cd" * 32,
             "model_training_data": "simulated scans",
             "registration_verdict": "good",
@@ -99,7 +99,7 @@ def test_what_a_reader_finds():
         and "Warnings: few points" in page.text
     )
     assert "Alignment to the reference face: good." in page.text and "simulated scans" in page.text
-    assert "cd" * 32 in page.text and "face50-simulated-1" in page.text
+    assert "cd" * 32 in page.text and "face50-simulated-2" in page.text
     value = measure(example()).value("N-Gn")
     assert page.row("N-Gn") == ["", "N-Gn", f"{value:.1f} mm", "1.4 mm", ""]
     assert page.row("Tr-N")[0] == "doubt" and page.row("Tr-N")[-1] == "low confidence"

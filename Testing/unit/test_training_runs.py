@@ -46,6 +46,18 @@ def test_the_paper_preset_is_the_published_recipe() -> None:
     assert not paper.augmentation and not paper.averaging and paper.chosen_by == "loss"
 
 
+def test_the_preset_of_the_graph_network_keeps_its_rate() -> None:
+    preset = preset_named("paper-sgcn")
+    assert (preset.network, preset.epochs, preset.batch_size, preset.optimiser) == ("sgcn", 500, 4, "adam")
+    steps = [(step, lowered) for step in (0, 1, 500, 999) for lowered in (0, 3)]
+    assert {learning_rate(preset, 1e-3, step, 1000, lowered) for step, lowered in steps} == {1e-3}
+    progress = Progress()
+    for epoch in range(1, 501):
+        assert not progress.finished(epoch, preset)
+        progress.seen(1.0, epoch, preset)
+    assert progress.lowered == 0
+
+
 def test_a_plateau_halves_the_rate_after_eight_epochs_and_thirty_end_it() -> None:
     paper, progress = PRESETS["paper"], Progress()
     rates = []

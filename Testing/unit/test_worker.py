@@ -234,10 +234,10 @@ def test_picked_points_are_a_start(engine: Engine, scan: Scan) -> None:
 
 def test_models_are_described_and_a_users_own_one_is_checked(engine: Engine, tmp_path: Path) -> None:
     listed = engine.ask("models")["models"]
-    assert listed[0]["default"] and listed[0]["id"] == "face50-simulated-1"
+    assert listed[0]["default"] and listed[0]["id"] == "face50-simulated-2"
     assert "Research use only" in listed[0]["card"]
     own = engine.ask("models", model=listed[0]["path"])["models"]
-    assert own[0]["id"] == "face50-simulated-1"
+    assert own[0]["id"] == "face50-simulated-2"
     assert engine.ask("models", model=str(tmp_path))["event"] == "error"
 
 
