@@ -4,9 +4,10 @@
     python3 run.py demo            place the landmarks on the sample scan and show where the results are
     python3 run.py test [--all]    check the code's style and types and run the tests
 
-The first call installs the packages of requirements.txt into the folder .venv beside this file (an internet connection
-is needed then, once). Everything after that, and all work on scans, is done on this machine. Needs Python 3.10 or newer
-and nothing else; on Linux also the usual OpenGL libraries, which it names when they are missing.
+The first call installs the packages of requirements.lock into the folder .venv beside this file (an internet connection
+is needed then, once); each file is held against the SHA-256 written there. Everything after that, and all work on
+scans, is done on this machine. Needs Python 3.10 or newer and nothing else; on Linux also the usual OpenGL libraries,
+which it names when they are missing.
 """
 
 # This file is read by Pythons that are too old for the program, to tell them so: no syntax newer than Python 3.6 here.
@@ -23,11 +24,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
-REQUIREMENTS = ROOT / "requirements.txt"
+LOCK, TORCH_LOCK, CUDA_LOCK = (ROOT / f"requirements{part}.lock" for part in ("", "-torch", "-cuda"))
 STAMP = ENVIRONMENT / "palnet-requirements.sha256"
 SAMPLES = ROOT / "Resources" / "SampleData"
 OUTPUT = ROOT / "output"
@@ -54,6 +56,11 @@ QT_LIBRARIES = (
     ("libzstd.so.1", "libzstd1", "libzstd"),
 )
 PIP_PROBLEMS = (
+    (
+        "DO NOT MATCH THE HASHES|Hashes are required in --require-hashes mode",
+        "A file is not the one that this version was tested with (its SHA-256 differs from the lock's), so it was not "
+        "installed. Run this again; if it stays so, see which package index pip uses (pip config list).",
+    ),
     ("No space left on device|Disk quota exceeded", "The disk is full: free about 4 GB and run this again."),
     ("Permission denied", "Files could not be written: make sure that this folder is yours, and run this again."),
     (
@@ -94,7 +101,7 @@ def works(*command: str) -> bool:
 
 def prepare_environment() -> None:
     """Make the virtual environment and install the packages, unless that was done for the same requirements."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in (LOCK, TORCH_LOCK, CUDA_LOCK))).hexdigest()
     python = environment_python()
     if STAMP.is_file() and STAMP.read_text().strip() == digest and works(python, "-c", "pass"):
         return
@@ -118,14 +125,56 @@ def prepare_environment() -> None:
             fail(explain(said) or "The virtual environment could not be made: " + said.strip().split("\n")[-1])
     if not works(python, "-m", "pip", "--version") and not works(python, "-m", "ensurepip"):
         fail("The environment in .venv has no pip. Delete the folder .venv and run this again.")
-    print("Installing the packages of requirements.txt (3 GB on the disk; takes several minutes) ...", flush=True)
-    install(python)
+    print("Installing the packages of requirements.lock (3 GB on the disk; takes several minutes) ...", flush=True)
+    install_torch(python)
+    install(python, LOCK)
     STAMP.write_text(digest + "\n")
 
 
-def install(python: str) -> None:
+def install_torch(python: str) -> None:
+    """Install the pinned PyTorch, unless any build of that version is there.
+
+    There are several builds of a version (for the CPU, for releases of CUDA), and pip's settings say which one a
+    machine gets. So pip chooses and downloads it, and the file is held against the lock before it is installed.
+    """
+    pinned = re.search(r"^torch==(\S+)", TORCH_LOCK.read_text(encoding="utf-8"), re.MULTILINE).group(1)
+    asked = f"import importlib.metadata as m; raise SystemExit(m.version('torch').split('+')[0] != '{pinned}')"
+    if not works(python, "-c", asked):
+        with tempfile.TemporaryDirectory(dir=str(ENVIRONMENT)) as folder:
+            pip(python, "download", "--no-deps", "--only-binary=:all:", "--dest", folder, "torch==" + pinned)
+            found = [name for name in os.listdir(folder) if name.startswith("torch-")]
+            if len(found) != 1:
+                fail("PyTorch could not be downloaded. Run this again.")
+            known = sha256(Path(folder) / found[0]) in TORCH_LOCK.read_text(encoding="utf-8")
+            # The package index has no build with a "+": it is from an index or a folder that somebody set up here.
+            if known or "+" not in found[0]:
+                wanted = ["--require-hashes", "--no-index", "--find-links", folder, "-r", str(TORCH_LOCK)]
+            else:
+                print("Note: " + found[0] + " comes from pip's settings on this machine and is not in the lock.")
+                wanted = [os.path.join(folder, found[0])]
+            pip(python, "install", "--no-deps", *wanted)
+    needs = "import importlib.metadata as m; raise SystemExit(not any('nvidia-' in r for r in m.requires('torch')))"
+    if sys.platform.startswith("linux") and works(python, "-c", needs):
+        install(python, CUDA_LOCK)
+
+
+def install(python: str, lock: Path) -> None:
+    """Install a whole lock: nothing but the files whose SHA-256 is in it."""
+    pip(python, "install", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(lock))
+
+
+def sha256(path: Path) -> str:
+    """Give the SHA-256 of a large file."""
+    digest = hashlib.sha256()
+    with open(str(path), "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def pip(python: str, action: str, *arguments: str) -> None:
     """Run pip, pass on what it says, and explain its failures."""
-    command = [python, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
+    command = [python, "-m", "pip", action, "--disable-pip-version-check", *arguments]
     if not sys.stdout.isatty():
         command.insert(4, "--quiet")
     # On a terminal pip draws its own progress; what goes wrong it says on standard error, which is kept to explain it.

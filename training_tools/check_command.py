@@ -17,6 +17,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from PALNetLandmarksLib.engine.processes import end_with_parent
 from PALNetLandmarksLib.errors import DeviceError, InputError, UsageError
 from PALNetLandmarksLib.files import atomic_write, raise_write_error
 from PALNetLandmarksLib.protocol import Protocol
@@ -90,7 +91,7 @@ def examine_all(dataset: Dataset, protocol: Protocol, jobs: int = 1) -> Iterator
         yield from map(work, dataset.places)
         return
     try:
-        with ProcessPoolExecutor(min(jobs, len(dataset.places)), get_context("spawn")) as pool:
+        with ProcessPoolExecutor(min(jobs, len(dataset.places)), get_context("spawn"), end_with_parent) as pool:
             yield from pool.map(work, dataset.places, chunksize=4)
     except BrokenProcessPool as error:
         raise DeviceError(

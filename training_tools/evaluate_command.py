@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +16,7 @@ from PALNetLandmarksLib.engine.bundle import DESCRIPTION, Bundle, load_bundle
 from PALNetLandmarksLib.errors import InputError, LandmarkingError
 from PALNetLandmarksLib.files import atomic_write
 from PALNetLandmarksLib.protocol import Protocol
+from PALNetLandmarksLib.spreadsheet import table_text
 from training_tools.asymmetry_slopes import PairSlope, pair_slopes
 from training_tools.dataset import Subject, read_subject
 from training_tools.evaluation import ScanResult, evaluate, summarise
@@ -44,15 +43,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def errors_table(results: Sequence[ScanResult], protocol: Protocol) -> str:
     """Return the errors as CSV text: a row for each scan, a column for each landmark, mm; empty where not counted."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["subject", "failure", "registration_mm", "seconds", *protocol.labels])
+    rows = []
     for result in results:
         cells = ["" if not np.isfinite(value) else f"{value:.3f}" for value in result.counted]
-        writer.writerow([
+        rows.append([
             result.subject, result.failure, f"{result.registration_mm:.2f}", f"{result.seconds:.3f}", *cells,
         ])  # fmt: skip
-    return text.getvalue()
+    return table_text(["subject", "failure", "registration_mm", "seconds", *protocol.labels], rows)
 
 
 def evaluate_bundle(bundle: Bundle, scans: Scans, jobs: int, name: str = "", data: str = "") -> Evaluation:

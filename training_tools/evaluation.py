@@ -73,7 +73,9 @@ def _start(bundle: str, reader: Reader | None) -> None:
 
     from PALNetLandmarksLib.engine.bundle import load_bundle
     from PALNetLandmarksLib.engine.predictor import Predictor
+    from PALNetLandmarksLib.engine.processes import end_with_parent
 
+    end_with_parent()
     torch.set_num_threads(1)
     _reader = reader
     _predictor = Predictor(load_bundle(bundle), "cpu", threads=1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import time
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from PALNetLandmarksLib.errors import DeviceError, InputError
-from PALNetLandmarksLib.files import atomic_write
+from PALNetLandmarksLib.spreadsheet import write_table
 from training_tools.augmentation import Augmentation
 from training_tools.checkpoints import WeightAverage, load_checkpoint, save_checkpoint, save_tensors
 from training_tools.dataset import CanonicalSubject
@@ -248,6 +246,8 @@ def _run(run: Path, trainer: Trainer) -> Path:
     if checkpoint.exists():
         state |= load_checkpoint(checkpoint, trainer.network, trainer.average, trainer.optimizer)
         logger.info("going on after epoch %d", state["epoch"])
+        if team.leads:  # it may have ended after the checkpoint, before the curves
+            _write_curves(run / "log.csv", state["history"])
     progress = Progress(**state["progress"])
     for epoch in range(state["epoch"], plan.epochs):
         if progress.finished(epoch, plan):
@@ -289,10 +289,5 @@ def _optimizer(network: nn.Module, plan: Preset, rate: float, weight_decay: floa
 
 
 def _write_curves(path: Path, history: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in history:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    with atomic_write(path) as file:
-        file.write(text.getvalue())
+    rows = [{k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in row.items()} for row in history]
+    write_table(path, COLUMNS, [[row.get(column, "") for column in COLUMNS] for row in rows])

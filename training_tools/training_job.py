@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from PALNetLandmarksLib.engine.bundle import load_bundle
+from PALNetLandmarksLib.engine.processes import end_with_parent
 from PALNetLandmarksLib.engine.rigid import apply_transform
 from PALNetLandmarksLib.errors import InputError, LandmarkingError, UsageError
 from PALNetLandmarksLib.files import atomic_write
@@ -192,7 +193,7 @@ def _mapped(function: Callable[[Path], Any], items: Sequence[Path], jobs: int) -
 
     if jobs <= 1:
         return counted(map(function, items))
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent) as pool:
         try:
             return counted(pool.map(function, items, chunksize=4))
         except BrokenProcessPool as error:

@@ -15,11 +15,12 @@ from PALNetLandmarksLib.export import write_asymmetry, write_measurements
 from PALNetLandmarksLib.files import read_text
 from PALNetLandmarksLib.landmark_files import read_landmarks, write_landmark_cases
 from PALNetLandmarksLib.landmarks import LandmarkSet
+from PALNetLandmarksLib.manifest import BATCH_MANIFEST, write_manifest
 from PALNetLandmarksLib.protocol import Protocol, load_protocol
 from PALNetLandmarksLib.spreadsheet import parse_table
 
-#: Ending of a case's landmark file.
-LANDMARKS = ".mrk.json"
+#: Endings of a case's landmark file and picture.
+LANDMARKS, PICTURE = ".mrk.json", ".png"
 #: The key from case to scan: the only file of a batch that holds file names.
 KEY_FILE = "cases.csv"
 STATUS_FILE = "status.csv"
@@ -29,7 +30,7 @@ TABLES = ("measurements.csv", "landmarks.csv", "asymmetry.csv")
 
 
 def write_tables(output: Path, cases: Sequence[str], protocol: Protocol, layout: str) -> int:
-    """Write the tables over all cases from the landmark files that are there.
+    """Write the tables over all cases from the landmark files that are there, and the manifest of the folder.
 
     Parameters
     ----------
@@ -58,6 +59,9 @@ def write_tables(output: Path, cases: Sequence[str], protocol: Protocol, layout:
         write_measurements(measurements, sets, layout=layout)
         write_landmark_cases(landmarks, sets, layout=layout)
         write_asymmetry(asymmetry, sets)
+        made = [case + ending for case in sets for ending in (LANDMARKS, PICTURE)]
+        there = [output / name for name in (*made, *TABLES, STATUS_FILE) if (output / name).is_file()]
+        write_manifest(output / BATCH_MANIFEST, sets, there, command="batch")
     return len(sets)
 
 

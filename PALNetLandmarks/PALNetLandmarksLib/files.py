@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NoReturn, Union
+from typing import IO, Any, NoReturn, Set, Tuple, Union
 
 from .errors import InputError
 
@@ -16,6 +18,12 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 #: Text files of ours are a few hundred kB at most; anything far larger is not one of them.
 MAX_TEXT_BYTES = 64 * 1024 * 1024
+
+_PREFIX, _SUFFIX = ".palnet-", ".tmp"
+#: A temporary folder that nothing has happened to for this long belongs to nobody.
+_IDLE_SECONDS = 3600.0
+#: Folders that this process has looked through for what others left behind.
+_swept: Set[Path] = set()
 
 _WRITE_HINTS: dict[int, str] = {
     errno.ENOSPC: "The disk is full: free some space or choose another disk.",
@@ -92,22 +100,98 @@ def atomic_write(path: PathLike, mode: str = "w", *, encoding: str = "utf-8") ->
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         permissions = _permissions(target)
-        # mkstemp creates the file unreadable for others; the final permissions are set before the rename.
-        descriptor, temporary = tempfile.mkstemp(prefix=".palnet-", suffix=".tmp", dir=str(target.parent))
+        if target.parent not in _swept:
+            sweep_temporary(target.parent)
+            _swept.add(target.parent)
+        descriptor, temporary = _temporary_file(target.parent)
         text = {} if mode == "wb" else {"encoding": encoding, "newline": ""}
         with open(descriptor, mode, **text) as stream:  # type: ignore[call-overload]
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, permissions)
-        os.replace(temporary, target)
-        temporary = None
+            if os.name != "nt":  # while the file is open and thereby locked: nobody sweeps it away
+                _put_in_place(temporary, target, permissions)
+                temporary = None
+        if temporary is not None:  # Windows does not rename an open file
+            _put_in_place(temporary, target, permissions)
+            temporary = None
     except OSError as error:
         raise_write_error(error, path)
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def sweep_temporary(folder: PathLike) -> int:
+    """Remove what processes that were killed in the middle of a write left in a folder.
+
+    Files that a living process writes are left alone: it holds a lock on them (on Windows, having them open is one).
+    Temporary folders have no lock; they go when nothing has happened to them for an hour.
+
+    Parameters
+    ----------
+    folder : str or PathLike
+        Where :func:`atomic_write` writes.
+
+    Returns
+    -------
+    int
+        How many were removed.
+    """
+    removed = 0
+    try:
+        left = [item for item in os.scandir(folder) if item.name.startswith(_PREFIX) and item.name.endswith(_SUFFIX)]
+    except OSError:  # it is not there, or may not be looked into
+        return 0
+    for item in left:
+        with contextlib.suppress(OSError):
+            if item.is_dir(follow_symlinks=False):
+                if time.time() - item.stat(follow_symlinks=False).st_mtime > _IDLE_SECONDS:
+                    shutil.rmtree(item.path, ignore_errors=True)
+                    removed += 1
+            elif item.is_file(follow_symlinks=False):
+                with open(item.path, "r+b") as file:
+                    dead = lock(file.fileno())
+                    if dead and os.name != "nt":
+                        os.unlink(item.path)
+                if os.name == "nt":
+                    os.unlink(item.path)
+                removed += dead
+    return removed
+
+
+def _temporary_file(folder: Path) -> Tuple[int, str]:
+    """Make a temporary file that no other process takes for a left one; gives its descriptor and its name."""
+    while True:
+        # mkstemp creates the file unreadable for others; the final permissions are set before the rename.
+        descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_SUFFIX, dir=str(folder))
+        lock(descriptor)
+        if os.name == "nt":
+            return descriptor, name
+        # Another process may have swept it away between the two lines above.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(name)):
+                return descriptor, name
+        os.close(descriptor)
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed, also by the end of the process; False when another process has it."""
+    if os.name == "nt":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # also where the disk knows no locks: then nothing is swept
+        return False
+    return True
+
+
+def _put_in_place(temporary: str, target: Path, permissions: int) -> None:
+    os.chmod(temporary, permissions)
+    os.replace(temporary, target)
 
 
 def _permissions(target: Path) -> int:

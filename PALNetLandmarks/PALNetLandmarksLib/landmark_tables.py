@@ -20,7 +20,7 @@ from .spreadsheet import merged_columns, number_text, parse_number, parse_table
 Table = tuple[list[str], list[list[str]]]
 _AXES = ("x", "y", "z")
 _POINT_COLUMNS = ("case", "label", "name", "x", "y", "z", "status", "expected_error_mm", "note")
-#: Columns that let a wide table say who placed which point.
+#: Columns of the record that let a wide table say who placed which point.
 _LISTS = ("corrected", "placed")
 
 
@@ -81,9 +81,8 @@ def wide_table(cases: Mapping[str, LandmarkSet], now: datetime | None = None) ->
     rows: list[list[str]] = []
     for case, landmarks, record in zip(cases, sets, records):
         xyz = [number_text(value, 4) for value in landmarks.positions.ravel()]
-        lists = [" ".join(x for x, said in zip(labels, landmarks.status) if said == word) for word in _LISTS]
-        rows.append([case, *xyz, *lists, *(record.get(key, "") for key in recorded)])
-    return [*header, *(f"{word}_landmarks" for word in _LISTS), *recorded], rows
+        rows.append([case, *xyz, *(record.get(key, "") for key in recorded)])
+    return [*header, *recorded], rows
 
 
 def parse_landmark_table(text: str, name: str, protocol: Protocol) -> tuple[dict[str, LandmarkSet], list[str]]:

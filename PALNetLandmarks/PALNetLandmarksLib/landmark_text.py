@@ -195,9 +195,6 @@ def tps_text(cases: Mapping[str, LandmarkSet], now: datetime | None = None) -> s
         # In this format every line with an equals sign is a field: none may stand in a value.
         lines.append(f"ID={case.replace('=', '-')}")
         record = {**landmarks.record(now), "landmarks": " ".join(landmarks.protocol.labels)}
-        for status in ("corrected", "placed"):
-            marks = [x for x, said in zip(landmarks.protocol.labels, landmarks.status) if said == status]
-            record[f"{status}_landmarks"] = " ".join(marks)
         lines += [f"COMMENT={key}: {value.replace('=', '-')}" for key, value in record.items() if value]
     return "\n".join(lines) + "\n"
 

@@ -24,10 +24,13 @@ PROVENANCE_KEYS = (
     "model_id",
     "model_version",
     "model_sha256",
+    "bundle_sha256",
     "model_training_data",
     "software_version",
+    "libraries",
     "created_utc",
     "scan_sha256",
+    "mesh_sha256",
     "scan_unit",
     "scan_scale_to_mm",
     "registration_verdict",
@@ -38,7 +41,11 @@ PROVENANCE_KEYS = (
     "projection",
     "settings",
     "device",
+    "processor",
+    "threads",
     "seed",
+    "start_points",
+    "prediction_sha256",
     "warnings",
 )
 #: Columns that every export has, in this order; further recorded keys follow.
@@ -47,15 +54,22 @@ RECORD_KEYS = (
     "coordinate_system",
     "protocol_id",
     "protocol_version",
+    "protocol_sha256",
     "model_id",
     "model_sha256",
     "software_version",
     "corrected_points",
     "placed_points",
     "missing_points",
+    "corrected_landmarks",
+    "placed_landmarks",
+    "missing_landmarks",
     "created_utc",
     "exported_utc",
 )
+
+#: What the record is called in reports (HTML) and pictures (PNG).
+RECORD_NAME = "palnet-landmarks-record"
 
 _DESCRIPTION_ERROR = re.compile(r"expected error (\d+(?:\.\d+)?) mm")
 
@@ -194,6 +208,9 @@ class LandmarkSet:
         """Give the number of landmarks with a status."""
         return self.status.count(status)
 
+    def _labels(self, status: str) -> str:
+        return " ".join(label for label, said in zip(self.protocol.labels, self.status) if said == status)
+
     def position(self, label: str) -> np.ndarray:
         """Give the position (3,) of a landmark, mm; NaN when it is missing."""
         return self.positions[self.protocol.index(label)]
@@ -293,12 +310,16 @@ class LandmarkSet:
             "coordinate_system": self.coordinate_system,
             "protocol_id": self.protocol.id,
             "protocol_version": self.protocol.version,
+            "protocol_sha256": self.protocol.sha256,
             "model_id": self.provenance.get("model_id", ""),
             "model_sha256": self.provenance.get("model_sha256", ""),
             "software_version": self.provenance.get("software_version", f"PALNetLandmarks {__version__}"),
             "corrected_points": str(self.count("corrected")),
             "placed_points": str(self.count("placed")),
             "missing_points": str(self.count("missing")),
+            "corrected_landmarks": self._labels("corrected"),
+            "placed_landmarks": self._labels("placed"),
+            "missing_landmarks": self._labels("missing"),
             "created_utc": self.provenance.get("created_utc", ""),
             "exported_utc": utc_text(now),
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -213,6 +214,12 @@ class Protocol:
         mask.setflags(write=False)
         return mask
 
+    @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256 of :meth:`to_dict` as JSON with sorted keys and without spaces, in ASCII."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
     def to_dict(self) -> dict[str, Any]:
         """Give the protocol as plain data for JSON; :meth:`from_dict` makes it again."""
         return {
@@ -296,7 +303,7 @@ def _load(path: Path) -> Protocol:
     file = path / "protocol.json" if path.is_dir() else path
     try:
         data = json.loads(read_text(file, what="landmark protocol"))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError of another kind
         raise InputError(
             f"{file.name} is not valid JSON ({error}).", "Correct it at the place named.", code="protocol.invalid"
         ) from error

@@ -38,6 +38,9 @@ _TRUE, _FALSE = {"1", "true", "yes"}, {"", "0", "false", "no"}
 Row = tuple[str, Mapping[str, Any]]
 
 
+_MOST_PROBLEMS, _LONGEST_PROBLEM = 12, 250
+
+
 class Problems:
     """Collects what is wrong with a protocol, to be told all at once."""
 
@@ -52,8 +55,12 @@ class Problems:
         """Raise an :class:`InputError` that lists all problems, if there are any."""
         if self.texts:
             count = f"{len(self.texts)} problem" + ("s" if len(self.texts) > 1 else "")
+            # One wrong column is wrong in each row: the first lines say what it is.
+            listed = [text if len(text) <= _LONGEST_PROBLEM else text[:_LONGEST_PROBLEM] + "…" for text in self.texts]
+            if len(listed) > _MOST_PROBLEMS:
+                listed = [*listed[:_MOST_PROBLEMS], f"and {len(listed) - _MOST_PROBLEMS} more"]
             raise InputError(
-                f"The landmark protocol {name} has {count}: {'; '.join(self.texts)}.",
+                f"The landmark protocol {name} has {count}: {'; '.join(listed)}.",
                 "Correct the protocol's files; Resources/Protocols/protocol.schema.json says what each field may hold.",
                 code="protocol.invalid",
             )

@@ -30,12 +30,16 @@ _RECORD_WORDS = {
     "model_id": "Model",
     "model_version": "Version of the model",
     "model_sha256": "SHA-256 of its weights",
+    "bundle_sha256": "SHA-256 of all that decides its results",
     "model_training_data": "Trained on",
     "software_version": "Software",
+    "libraries": "Libraries",
     "protocol_id": "Landmark protocol",
     "protocol_version": "Version of the protocol",
+    "protocol_sha256": "SHA-256 of the protocol",
     "coordinate_system": "Coordinate system of the scan",
-    "scan_sha256": "SHA-256 of the scan",
+    "scan_sha256": "SHA-256 of the scan's file",
+    "mesh_sha256": "SHA-256 of its surface",
     "scan_unit": "Unit of the scan",
     "scan_scale_to_mm": "Scale to mm",
     "registration_verdict": "Alignment to the reference face",
@@ -46,7 +50,11 @@ _RECORD_WORDS = {
     "projection": "Projection onto the surface",
     "settings": "Settings",
     "device": "Computed on",
+    "processor": "Processor",
+    "threads": "Threads",
     "seed": "Seed",
+    "start_points": "Search started from",
+    "prediction_sha256": "SHA-256 of the prediction",
     "warnings": "Warnings",
     "created_utc": "Landmarks predicted (UTC)",
     "exported_utc": "Report written (UTC)",
@@ -60,8 +68,9 @@ _REFLECTED = (
     "Each right landmark is reflected in the plane and compared with the left one. Positive: the left one lies further "
     "out, higher, further forward."
 )
+_COUNTED = {"corrected": "Corrected by a person", "placed": "Placed by a person", "missing": "Missing"}
 #: Counted in the summary already, or said beside every value.
-_NOT_REPEATED = ("units", "corrected_points", "placed_points", "missing_points")
+_NOT_REPEATED = ("units", *(f"{word}_{kind}" for word in _COUNTED for kind in ("points", "landmarks")))
 
 
 def report_html(
@@ -124,7 +133,8 @@ def report_html(
         listing(_record_pairs(record)),
         element("p", RESEARCH_USE, "research"),
     ]
-    return page(f"{case}: landmarks and measurements of the face", "\n".join(part for part in parts if part))
+    body = "\n".join(part for part in parts if part)
+    return page(f"{case}: landmarks and measurements of the face", body, {"case": case, **record})
 
 
 def write_report(path: PathLike, text: str) -> None:
@@ -361,8 +371,7 @@ def _record_pairs(record: dict[str, str]) -> list[tuple[str, str]]:
     known = [key for key in _RECORD_WORDS if record.get(key)]
     others = [key for key in record if key not in _RECORD_WORDS and key not in _NOT_REPEATED and record[key]]
     counts = [
-        ("Corrected by a person", record["corrected_points"]),
-        ("Placed by a person", record["placed_points"]),
-        ("Missing", record["missing_points"]),
+        (said, " ".join(filter(None, (record[f"{word}_points"], record[f"{word}_landmarks"]))))
+        for word, said in _COUNTED.items()
     ]
     return [(_RECORD_WORDS.get(key, key), record[key]) for key in (*known, *others)] + counts

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from .landmarks import RECORD_NAME
 
 #: No scripts, no links to elsewhere: the page needs nothing but itself, and the browser is told to fetch nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -93,7 +96,7 @@ def escaped(text: str) -> str:
     return html.escape("".join(letter for letter in text if letter >= " " or letter in "\t\n"), quote=True)
 
 
-def page(title: str, body: str) -> str:
+def page(title: str, body: str, record: Mapping[str, str] | None = None) -> str:
     """Make a page of its parts.
 
     Parameters
@@ -102,17 +105,20 @@ def page(title: str, body: str) -> str:
         Text, escaped here.
     body : str
         HTML.
+    record : mapping of str to str, optional
+        How the page came about, for programs: a ``meta`` element called :data:`RECORD_NAME` holds it as JSON.
 
     Returns
     -------
     str
         The whole document.
     """
+    said = f'<meta name="{RECORD_NAME}" content="{escaped(json.dumps(dict(record)))}">\n' if record else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"{said}<title>{escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 

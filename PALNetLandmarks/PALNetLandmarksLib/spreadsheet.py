@@ -114,7 +114,8 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     for row in (header, *rows):
-        writer.writerow([safe_cell(cell) for cell in row])
+        # A lone carriage return begins a new row in spreadsheets, and Python's writer does not quote it.
+        writer.writerow([safe_cell(cell).replace("\r\n", "\n").replace("\r", "\n") for cell in row])
     text = stream.getvalue()
     return text if text.isascii() else "\ufeff" + text
 

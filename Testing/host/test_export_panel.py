@@ -64,8 +64,8 @@ def panel(host, messages, tmp_path):
 
 ALL = ("Long", "Wide", "Asymmetry", "Report", "Markups", "Lafas", "Tps")
 FILES = [
-    "P 001.mrk.json", "P 001.record.json", "P 001.tps", "P 001.txt", "P 001_asymmetry.csv", "P 001_measurements.csv",
-    "P 001_measurements_wide.csv", "P 001_report.html",
+    "P 001.manifest.json", "P 001.mrk.json", "P 001.record.json", "P 001.tps", "P 001.txt", "P 001_asymmetry.csv",
+    "P 001_measurements.csv", "P 001_measurements_wide.csv", "P 001_report.html",
 ]  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def test_existing_files_are_asked_about_once_before_anything_is_written(panel, m
     messages.answer("confirm", True)
     panel.export()
     assert "LM3=50" in (panel.folder / "P 001.tps").read_text()
-    assert "P 001_measurements_wide.csv" in panel.files() and len(panel.files()) == 3
+    assert "P 001_measurements_wide.csv" in panel.files() and len(panel.files()) == 4
 
 
 def test_an_identifier_left_from_another_scan_is_asked_about(panel, messages, tmp_path):
@@ -182,10 +182,10 @@ def test_an_identifier_left_from_another_scan_is_asked_about(panel, messages, tm
     assert "P 001 was used for another scan" in messages.texts("confirm")[0] and not list(other.iterdir())
     messages.answer("confirm", True)
     panel.export()
-    assert len(list(other.iterdir())) == 1
+    assert {path.name for path in other.iterdir()} == {"P 001.tps", "P 001.manifest.json"}
     panel.ui.caseId.text = "P 002"
     panel.export()
-    assert len(messages.texts("confirm")) == 2 and len(list(other.iterdir())) == 2
+    assert len(messages.texts("confirm")) == 2 and len(list(other.iterdir())) == 4
 
 
 def test_all_or_nothing(panel, messages, monkeypatch):

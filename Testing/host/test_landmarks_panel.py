@@ -63,7 +63,8 @@ def test_models_are_listed_shown_and_added(module: Any, messages: Any, tmp_path:
     messages.answer("folder", str(tmp_path))
     click(module.find("addModelButton"))
     assert selector.currentText.startswith("Our clinic (ours")
-    assert module.widget.logic.getParameterNode().model_id == "ours 1.0.0"  # no path: scenes are handed on
+    expected = f"ours {description['version']}"  # no path: scenes are handed on
+    assert module.widget.logic.getParameterNode().model_id == expected
     choose(selector, selector.itemText(0))
     assert module.widget.logic.getParameterNode().model_id.startswith("face50")
     click(module.find("modelCardButton"))
@@ -92,7 +93,7 @@ def test_ball_is_refused_and_three_points_are_offered(engine: Any, module: Any, 
     click(button)
     wait_until(lambda: not module.find("progressRow").visible, 60, "the second answer")
     # Who shows where the face is is believed, and told that it does not look like one.
-    assert "doubtful" in result.text and panels.case.landmarks().count("missing") >= 10
+    assert "doubtful" in result.text and panels.case.landmarks().count("missing") >= 5
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 1  # the three points are put away
     click(module.find("placeButton"))
     click(module.find("cancelButton", "LandmarksPanel"))

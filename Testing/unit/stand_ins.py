@@ -14,7 +14,7 @@ from PALNetLandmarksLib.errors import LandmarkingError
 from PALNetLandmarksLib.landmarks import LandmarkSet
 from PALNetLandmarksLib.protocol import load_protocol
 
-MODEL_SHA256 = "ab" * 32
+MODEL_SHA256, BUNDLE_SHA256 = "ab" * 32, "ba" * 32
 
 
 def shell(columns: int = 40, rows: int = 48) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +91,12 @@ def install_predictor(monkeypatch: Any, error: BaseException | None = None) -> l
 
     def load(path: Any = None) -> Any:
         return SimpleNamespace(
-            id="stand-in", version="1", weights_sha256=MODEL_SHA256, protocol=load_protocol(), path=path
+            id="stand-in",
+            version="1",
+            weights_sha256=MODEL_SHA256,
+            sha256=BUNDLE_SHA256,
+            protocol=load_protocol(),
+            path=path,
         )
 
     monkeypatch.setattr(predictor, "Predictor", StandIn)
@@ -104,7 +109,7 @@ class StandInRunner:
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
-        self.model = ("stand-in", MODEL_SHA256)
+        self.model = ("stand-in", MODEL_SHA256, BUNDLE_SHA256)
         self.protocol = load_protocol()
         self.done: list[str] = []
 
@@ -116,7 +121,11 @@ class StandInRunner:
 
         self.done.append(job.case)
         status = CaseStatus(
-            job.case, model_id=self.model[0], model_sha256=self.model[1], settings=self.settings.fingerprint
+            job.case,
+            model_id=self.model[0],
+            model_sha256=self.model[1],
+            bundle_sha256=self.model[2],
+            settings=self.settings.fingerprint,
         )
         try:
             scan = read_scan(job.scan)

@@ -25,6 +25,7 @@ from PALNetLandmarksLib.engine.batch_record import (
 from PALNetLandmarksLib.engine.cli import main
 from PALNetLandmarksLib.errors import DeviceError, InputError, UsageError
 from PALNetLandmarksLib.landmark_files import read_landmarks, write_landmarks
+from PALNetLandmarksLib.manifest import BATCH_MANIFEST, read_manifest, state_of
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_an_error_does_not_stop_the_others_and_names_stay_in_the_key(folder: Pat
         assert str(tmp_path) not in text
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == sorted(["C0001.mrk.json", "C0003.mrk.json", "cases.csv", "status.csv", "measurements.csv",
-                            "landmarks.csv", "asymmetry.csv"])  # fmt: skip
+                            "landmarks.csv", "asymmetry.csv", "batch.manifest.json"])  # fmt: skip
     table = (tmp_path / "out" / "measurements.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in table] == ["case", "C0001", "C0003"]
 
@@ -245,3 +246,36 @@ def test_the_runner_writes_a_case(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert calls[-1]["seed"] == 9
     assert read_landmarks(tmp_path / "C0001.mrk.json").count("predicted") == 49
     assert batch.LANDMARKS == ".mrk.json"
+
+
+class OtherShape(StandInRunner):
+    """Has a model with the same weights, but another shape regression or other settings."""
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self.model = (*self.model[:2], "ef" * 32)
+
+
+def test_another_model_with_the_same_weights_does_all_cases_again(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "out")
+    assert run(folder, tmp_path / "out", resume=True, kind=OtherShape)[1] == ["C0001", "C0002", "C0003"]
+    assert run(folder, tmp_path / "out", resume=True, kind=OtherShape)[1] == ["C0002"]
+
+
+class Watching(StandInRunner):
+    """Looks whether the manifest of the run before is still there."""
+
+    def run(self, job: Any) -> Any:
+        assert not (self.settings.output / BATCH_MANIFEST).exists()
+        return super().run(job)
+
+
+def test_no_manifest_tells_of_files_that_are_being_replaced(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(folder, output)
+    names = {file.name for file in read_manifest(output / BATCH_MANIFEST)[-1].files}
+    tables = {"measurements.csv", "landmarks.csv", "asymmetry.csv", "status.csv"}
+    assert names == {"C0001.mrk.json", "C0003.mrk.json"} | tables
+    run(folder, output, overwrite=True, kind=Watching)
+    files = read_manifest(output / BATCH_MANIFEST)[-1].files
+    assert {state_of(output, file) for file in files} == {"whole"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stand_ins import MODEL_SHA256, install_predictor, landmarks_on_shell, shell, write_shell
+from stand_ins import BUNDLE_SHA256, MODEL_SHA256, install_predictor, landmarks_on_shell, shell, write_shell
 
 from PALNetLandmarksLib import resources
 from PALNetLandmarksLib.engine.cli import main
@@ -166,7 +166,8 @@ def test_predict_writes_everything_without_names_of_paths_or_persons(
     assert main(words) == 0
     answer = json.loads(capsys.readouterr().out)
     assert calls[0] == {"device": "auto", "threads": 1} and calls[1]["seed"] == 3
-    assert answer["model"] == {"id": "stand-in", "version": "1", "weights_sha256": MODEL_SHA256}
+    digests = {"weights_sha256": MODEL_SHA256, "bundle_sha256": BUNDLE_SHA256}
+    assert answer["model"] == {"id": "stand-in", "version": "1", **digests}
     assert answer["registration"]["inlier_rms_mm"] == 1.25 and answer["coordinate_system"] == "LPS"
     points = {point["label"]: point for point in answer["landmarks"]}
     assert len(points) == 50
@@ -174,7 +175,7 @@ def test_predict_writes_everything_without_names_of_paths_or_persons(
     assert points["Prn"]["position_mm"] == pytest.approx(list(landmarks_on_shell(("Tr",)).position("Prn")))
     assert answer["seconds"]["network"] is None and answer["seconds"]["total"] > 0
     assert set(answer["outputs"]) == {"output", "csv", "measurements", "asymmetry"}
-    for path in outputs.values():
+    for path in (*outputs.values(), tmp_path / "l.manifest.json"):
         text = path.read_text(encoding="utf-8-sig")
         assert len(text) > 1000
         for private in ("Jane", "Döe", scan.stem, str(tmp_path), tmp_path.name, str(Path.home())):

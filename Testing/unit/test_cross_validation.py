@@ -59,7 +59,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainingJob]:
         return Evaluation(name, PROTOCOL, results, information)
 
     monkeypatch.setattr(module, "run_training", run_training)
-    monkeypatch.setattr(module, "calibrated_bundle", lambda *_: ({}, None))
+    monkeypatch.setattr(module, "finished_training", lambda run: None)
+    monkeypatch.setattr(module, "calibrated_bundle", lambda *_: {})
     monkeypatch.setattr(module, "load_bundle", lambda path: SimpleNamespace(path=path))
     monkeypatch.setattr(module, "evaluate_bundle", evaluate_bundle)
     return jobs

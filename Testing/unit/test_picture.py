@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PALNetLandmarksLib.engine import picture
 from PALNetLandmarksLib.engine.picture import SCALE_MM, draw_picture, error_colours, write_picture
 from PALNetLandmarksLib.engine.picture_labels import LabelRow, spread, spread_rows
 from PALNetLandmarksLib.errors import DeviceError, InputError
-from PALNetLandmarksLib.landmarks import LandmarkSet
+from PALNetLandmarksLib.landmarks import RECORD_NAME, LandmarkSet
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:
@@ -160,7 +161,7 @@ def test_no_renderer_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_file_is_whole_and_has_no_text_in_it(
+def test_the_file_is_whole_and_has_no_text_but_the_record_in_it(
     shown: tuple[LandmarkSet, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from PIL import Image
@@ -170,7 +171,8 @@ def test_the_file_is_whole_and_has_no_text_in_it(
     write_picture(tmp_path / "p.png", vertices, triangles, shown[0], np.eye(4))
     with Image.open(tmp_path / "p.png") as image:
         image.load()
-        assert image.size == shown[1].size and image.info == {}
+        assert image.size == shown[1].size and set(image.info) == {RECORD_NAME}
+        assert json.loads(image.info[RECORD_NAME]).keys() == {"case", *shown[0].record()}
     with pytest.raises(InputError):
         write_picture(tmp_path / "no" / "p.png", vertices, triangles, shown[0], np.eye(4))
 

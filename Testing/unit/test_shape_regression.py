@@ -106,14 +106,14 @@ def test_what_was_learnt_holds_on_other_faces(tmp_path: Path, template: Template
     paths, before, truth = _faces(tmp_path, 10, 2)
     left = []
     for path, start, true in zip(paths, before, truth, strict=True):
-        cloud = np.load(path)["cloud"].astype(np.float64)
+        cloud = np.load(path, allow_pickle=False)["cloud"].astype(np.float64)
         left.append(np.linalg.norm(fitted.refine(cloud[:, :3], cloud[:, 3:], start, None) - true, axis=1).mean())
     started = np.linalg.norm(before - truth, axis=2).mean()
     assert np.mean(left) < 0.2 * started
 
 
 def test_a_mirrored_face_gets_the_mirrored_answer(tmp_path: Path, fitted: ShapeRegression) -> None:
-    cloud = np.load(_faces(tmp_path, 1, 3)[0][0])["cloud"].astype(np.float64)
+    cloud = np.load(_faces(tmp_path, 1, 3)[0][0], allow_pickle=False)["cloud"].astype(np.float64)
     cloud[:, 0] += 0.3 * np.sin(cloud[:, 1] / 20.0) ** 2  # not symmetric
     start = landmarks() + np.random.default_rng(0).normal(0.0, 1.0, (6, 3))
     plain = fitted.refine(cloud[:, :3], cloud[:, 3:], start, None)

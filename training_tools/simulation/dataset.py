@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from PALNetLandmarksLib import __version__
+from PALNetLandmarksLib.engine.processes import end_with_parent
 from PALNetLandmarksLib.engine.projection import prepare_surface, project
 from PALNetLandmarksLib.errors import InputError
 from training_tools.simulation.face_model import LICENCE_NOTICE, FaceModel, load_face_model
@@ -206,7 +207,7 @@ def write_scans(
         for row in arguments:
             yield _work(*row)
         return
-    pool = ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent)
     try:
         for future in as_completed([pool.submit(_work, *row) for row in arguments]):
             yield future.result()

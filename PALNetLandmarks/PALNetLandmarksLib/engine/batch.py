@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PALNetLandmarksLib.batch_tables import KEY_FILE, LANDMARKS, STATUS_FILE, read_case, write_tables
-from PALNetLandmarksLib.engine.batch_case import PICTURE, BatchSettings, CaseRunner, Job
+from PALNetLandmarksLib.batch_tables import KEY_FILE, LANDMARKS, PICTURE, STATUS_FILE, read_case, write_tables
+from PALNetLandmarksLib.engine.batch_case import BatchSettings, CaseRunner, Job
 from PALNetLandmarksLib.engine.batch_record import (
     CaseStatus,
     batch_lock,
@@ -26,6 +26,7 @@ from PALNetLandmarksLib.engine.processes import as_completed
 from PALNetLandmarksLib.engine.reading import EXTENSIONS
 from PALNetLandmarksLib.errors import InputError, UsageError
 from PALNetLandmarksLib.files import raise_write_error
+from PALNetLandmarksLib.manifest import BATCH_MANIFEST
 
 if TYPE_CHECKING:
     pass
@@ -172,6 +173,8 @@ def _run_jobs(
             done += 1
             report(done, len(jobs), kept)
     write_statuses(settings.output, statuses)
+    if todo:  # until the end it would tell of files that are replaced
+        (settings.output / BATCH_MANIFEST).unlink(missing_ok=True)
     try:
         for status in _results(settings, todo, runner, make_runner):
             statuses[status.case] = status
@@ -202,7 +205,8 @@ def _kept(
     same = (
         same_scan
         and status.status == "done"
-        and status.model_sha256 == runner.model[1]
+        # Weights alone do not decide: a model has a reference, settings, perhaps a shape regression.
+        and status.bundle_sha256 == runner.model[2]
         and status.settings == settings.fingerprint
     )
     return status if same and settings.resume and (not settings.images or _has_picture(settings, job)) else None

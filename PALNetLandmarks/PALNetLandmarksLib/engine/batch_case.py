@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PALNetLandmarksLib.batch_tables import LANDMARKS
+from PALNetLandmarksLib.batch_tables import LANDMARKS, PICTURE
 from PALNetLandmarksLib.engine.batch_record import CaseStatus
 from PALNetLandmarksLib.engine.commands.common import as_landmarking_error
 from PALNetLandmarksLib.landmarks import utc_text
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from PALNetLandmarksLib.engine.predictor import Prediction
     from PALNetLandmarksLib.engine.scan import Scan
     from PALNetLandmarksLib.protocol import Protocol
-
-#: Endings of the files that a batch writes for a case.
-PICTURE = ".png"
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class CaseRunner:
         self.settings = settings
         self.bundle = load_bundle(settings.model)
         self.predictor = Predictor(self.bundle, settings.device, settings.threads)
-        self.model = (self.bundle.id, self.bundle.weights_sha256)
+        self.model = (self.bundle.id, self.bundle.weights_sha256, self.bundle.sha256)
         self.protocol: Protocol = self.bundle.protocol
 
     def predict(self, path: Path) -> tuple[Scan, Prediction]:
@@ -115,7 +112,11 @@ class CaseRunner:
     def run(self, job: Job) -> CaseStatus:
         """Do one case and write its files; an error becomes its status."""
         status = CaseStatus(
-            job.case, model_id=self.model[0], model_sha256=self.model[1], settings=self.settings.fingerprint
+            job.case,
+            model_id=self.model[0],
+            model_sha256=self.model[1],
+            bundle_sha256=self.model[2],
+            settings=self.settings.fingerprint,
         )
         started = time.perf_counter()
         try:

@@ -38,7 +38,7 @@ class CaseStatus:
         Codes, with ``;`` between.
     seconds : str
         Time taken.
-    scan_sha256, model_id, model_sha256, settings : str
+    scan_sha256, model_id, model_sha256, bundle_sha256, settings : str
         What the result rests on; a case is done only as long as these are the same.
     finished_utc : str
         When it ended.
@@ -59,6 +59,7 @@ class CaseStatus:
     scan_sha256: str = ""
     model_id: str = ""
     model_sha256: str = ""
+    bundle_sha256: str = ""
     settings: str = ""
     finished_utc: str = ""
 

@@ -79,6 +79,8 @@ class Bundle:
     metrics : mapping
         Measured errors, as the model card tells them.
     weights_sha256 : str
+    sha256 : str
+        Of all that decides a result, see :func:`deciding_sha256`.
     shape : ShapeRegression or None
         What corrects the network's landmarks, where the model has it.
     """
@@ -100,6 +102,7 @@ class Bundle:
     licence: str
     card: str
     weights_sha256: str
+    sha256: str
     _weights: bytes = field(repr=False)
     shape: ShapeRegression | None = field(repr=False, default=None)
 
@@ -179,6 +182,7 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
             licence=str(data["licence"]),
             card=contents[CARD].decode("utf-8"),
             weights_sha256=data["files"][WEIGHTS],
+            sha256=deciding_sha256(data),
             _weights=contents[WEIGHTS],
             shape=shape,
         )
@@ -190,6 +194,23 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
         raise BundleError(
             f"The bundle '{folder.name}' does not fit together: {error}.", _MEND, code="bundle.content"
         ) from error
+
+
+def deciding_sha256(description: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that decides what a model predicts; a new model card or title is none of it.
+
+    Of the fields of ``bundle.json`` that count and the digests of the files that count, as JSON with sorted keys and
+    without spaces.
+
+    Parameters
+    ----------
+    description : mapping
+        Content of ``bundle.json``.
+    """
+    counts = {key: description[key] for key in ("network", "protocol", "projection", "confidence", "missing")}
+    files = {name: digest for name, digest in description["files"].items() if name != CARD}
+    text = json.dumps({**counts, "files": files}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def verify_bundle(path: str | Path) -> list[str]:

@@ -1,7 +1,8 @@
 """The command line ``palnet-landmarks``.
 
 Exit codes: 0 done; 2 wrong usage; 3 input that cannot be used; 4 no trustworthy registration; 5 bundle damaged or
-unfit; 6 out of memory or device failure; 130 cancelled; 1 a fault of the program itself.
+unfit; 6 out of memory or device failure; 7 what `verify` checks does not hold; 130 cancelled; 1 a fault of the program
+itself.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from PALNetLandmarksLib.errors import CancelledError, UsageError
 REPORT = "Please report it with the output of the same command with --debug added (it may hold file names)."
 _EPILOG = """\
 exit codes: 0 done, 2 wrong usage, 3 input that cannot be used, 4 no trustworthy registration, 5 model bundle damaged
-or unfit, 6 out of memory or device failure, 130 cancelled.
+or unfit, 6 out of memory or device failure, 7 verify: changed or not reproduced, 130 cancelled.
 Research use only. Not for diagnosis. Nothing leaves this computer."""
 
 

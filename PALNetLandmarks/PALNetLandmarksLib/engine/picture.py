@@ -24,7 +24,7 @@ from PALNetLandmarksLib.engine.picture_labels import LabelRow, spread_rows
 from PALNetLandmarksLib.engine.picture_render import LIFT, RIM_FACTOR
 from PALNetLandmarksLib.errors import DeviceError, InputError
 from PALNetLandmarksLib.files import PathLike, atomic_write
-from PALNetLandmarksLib.landmarks import LandmarkSet
+from PALNetLandmarksLib.landmarks import RECORD_NAME, LandmarkSet
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -110,9 +110,18 @@ def write_picture(
     """
     image = draw_picture(vertices, triangles, landmarks, scan_to_reference, model=model, case=case, remark=remark)
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=False, compress_level=6)
+    image.save(buffer, format="PNG", optimize=False, compress_level=6, pnginfo=_record(landmarks, case))
     with atomic_write(path, "wb") as stream:
         stream.write(buffer.getvalue())
+
+
+def _record(landmarks: LandmarkSet, case: str) -> Any:
+    """Make the text that a PNG file carries beside the picture: how the landmarks came about, as JSON."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text(RECORD_NAME, json.dumps({"case": case or "case", **landmarks.record()}))
+    return info
 
 
 def draw_picture(

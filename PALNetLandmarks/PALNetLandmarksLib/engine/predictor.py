@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from PALNetLandmarksLib import __version__
 from PALNetLandmarksLib.engine.bundle import Bundle
 from PALNetLandmarksLib.engine.cloud import SurfaceCloud, face_cloud
 from PALNetLandmarksLib.engine.devices import choose_device, device_errors
 from PALNetLandmarksLib.engine.locating import Located, locator_for
 from PALNetLandmarksLib.engine.missing_regions import missing_regions
 from PALNetLandmarksLib.engine.projection import CENTROID_VERTICES, prepare_surface, project
+from PALNetLandmarksLib.engine.provenance import prediction_provenance, prediction_sha256
 from PALNetLandmarksLib.engine.registration import Registration, register, register_from_landmarks
 from PALNetLandmarksLib.engine.rigid import apply_transform, invert_rigid
 from PALNetLandmarksLib.engine.scan import Scan, ScanWarning
@@ -136,7 +135,8 @@ class Predictor:
             seconds["network"] = time.perf_counter() - started
             report("projection", 0.9)
             started = time.perf_counter()
-            landmarks = self._finish(scan, located, registration, seed)
+            landmarks = self._finish(scan, located)
+            landmarks = self._recorded(landmarks, scan, registration, initial, seed)
             seconds["projection"] = time.perf_counter() - started
         warnings = scan.warnings + _warnings(registration, landmarks)
         report("done", 1.0)
@@ -163,7 +163,7 @@ class Predictor:
         picked = np.array([position for _, position in known])
         return register_from_landmarks(scan, self.bundle.reference, picked, self.bundle.mean_landmarks[index])
 
-    def _finish(self, scan: Scan, located: Located, registration: Registration, seed: int) -> LandmarkSet:
+    def _finish(self, scan: Scan, located: Located) -> LandmarkSet:
         bundle = self.bundle
         kind = bundle.projection["kind"]
         surface = prepare_surface(scan.vertices, scan.triangles)
@@ -198,26 +198,22 @@ class Predictor:
             expected_error_mm=expected,
             notes=tuple(reason or warning for reason, warning in zip(reasons, check.warnings, strict=True)),
             coordinate_system="LPS",
-            provenance={
-                "model_id": bundle.id,
-                "model_version": bundle.version,
-                "model_sha256": bundle.weights_sha256,
-                "model_training_data": bundle.training_data,
-                "software_version": __version__,
-                "created_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "scan_sha256": scan.sha256,
-                "scan_unit": scan.unit,
-                "scan_scale_to_mm": f"{scan.scale_to_mm:g}",
-                "registration_verdict": registration.verdict,
-                "registration_fitness": f"{registration.fitness:.3f}",
-                "registration_rms_mm": f"{registration.inlier_rms_mm:.2f}",
-                "registration_score": f"{registration.score:.3f}",
-                "registration_attempts": str(registration.attempts),
-                "projection": kind,
-                "device": str(self.device),
-                "seed": str(seed),
-            },
         )
+
+    def _recorded(
+        self, landmarks: LandmarkSet, scan: Scan, registration: Registration, initial: LandmarkSet | None, seed: int
+    ) -> LandmarkSet:
+        """Add how the landmarks came about."""
+        facts = prediction_provenance(
+            self.bundle,
+            scan,
+            registration,
+            projection=self.bundle.projection["kind"],
+            device=self.device,
+            seed=seed,
+            initial=initial,
+        )
+        return replace(landmarks, provenance={**facts, "prediction_sha256": prediction_sha256(landmarks)})
 
 
 def corrected_by_shape(located: Located, cloud: SurfaceCloud, shape: ShapeRegression) -> Located:
@@ -264,6 +260,14 @@ def _warnings(registration: Registration, landmarks: LandmarkSet) -> tuple[ScanW
             ScanWarning(
                 "registration.doubtful",
                 "The alignment to the reference face is doubtful: look at all landmarks before you use them.",
+            )
+        )
+    if registration.second_face:
+        found.append(
+            ScanWarning(
+                "registration.second_face",
+                "The scan seems to show two faces; the landmarks lie on one. If it is the wrong one, cut the other out "
+                "of the scan, or start from three points picked on the right one (Prn, Ex_R, Ex_L).",
             )
         )
     gone = [

@@ -18,17 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from PALNetLandmarksLib.engine.cleaning import clean, single_precision
+from PALNetLandmarksLib.engine.personal_data import personal_data_warning
 from PALNetLandmarksLib.engine.reading_gltf import read_gltf
 from PALNetLandmarksLib.engine.reading_obj import read_obj
 from PALNetLandmarksLib.engine.reading_ply import read_ply
-from PALNetLandmarksLib.engine.reading_raw import RawMesh, damaged, unsupported
+from PALNetLandmarksLib.engine.reading_raw import RawMesh, check_size, damaged, too_large, unsupported
 from PALNetLandmarksLib.engine.reading_simple import announced_stl_size, read_off, read_stl
 from PALNetLandmarksLib.engine.reading_vtk import read_vtk
 from PALNetLandmarksLib.engine.scan import Scan, ScanWarning, Texture
 from PALNetLandmarksLib.engine.units import choose_unit, surface_size
 from PALNetLandmarksLib.errors import InputError, LandmarkingError
 
-LARGEST_FILE = 2 * 1024**3  # bytes
+LARGEST_FILE = 1024**3  # bytes; ten times a textured scan of a million vertices
 _FORMATS_HINT = "Scans are read as OBJ, PLY, STL, VTP, VTK, OFF, GLB and glTF."
 
 
@@ -104,10 +105,11 @@ def read_scan(path: str | PathLike[str], unit: str = "auto", *, texture: bool = 
         digest = hashlib.sha256(data).hexdigest()
         chosen = _recognise(data, path.suffix.lower())
         raw = _parse(chosen, data, path.parent, texture)
+        personal = personal_data_warning(chosen.name, data, path.parent)
         del data
-        warnings: tuple[ScanWarning, ...] = ()
+        warnings: tuple[ScanWarning, ...] = (personal,) if personal is not None else ()
         if path.suffix.lower() not in chosen.extensions:
-            warnings = (
+            warnings += (
                 ScanWarning(
                     "scan.extension",
                     f"The file is in {chosen.name} format, which its name does not say; it was read as {chosen.name}.",
@@ -162,6 +164,8 @@ def scan_from_arrays(vertices: npt.ArrayLike, triangles: npt.ArrayLike, unit: st
 
 
 def _scan(raw: RawMesh, unit: str) -> Scan:
+    # Once more for all formats: polygons have become triangles. Corners of an STL file are not merged yet.
+    check_size(len(raw.vertices) // 3, len(raw.triangles))
     cleaned = clean(raw)
     choice = choose_unit(surface_size(cleaned.vertices, cleaned.triangles), unit)
     # Rounded again after scaling, as it is when another program scales the scan.
@@ -192,11 +196,7 @@ def _read_bytes(path: Path) -> bytes:
                 "This is not an ordinary file.", "Give a scan file on a disk.", code="scan.not_a_file"
             )
         if status.st_size > LARGEST_FILE:
-            raise InputError(
-                f"The scan file is larger than {LARGEST_FILE / 1024**3:.0f} GB.",
-                "Reduce the scan to fewer than a million vertices and try again.",
-                code="scan.too_large",
-            )
+            raise too_large(f"its file is larger than {LARGEST_FILE / 1024**3:.0f} GB")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(

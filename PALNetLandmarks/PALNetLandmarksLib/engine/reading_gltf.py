@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from PALNetLandmarksLib.engine.reading_raw import RawMesh, damaged, truncated
+from PALNetLandmarksLib.engine.reading_raw import (
+    MOST_TRIANGLES,
+    MOST_VERTICES,
+    RawMesh,
+    check_size,
+    damaged,
+    too_large,
+    truncated,
+)
 from PALNetLandmarksLib.engine.reading_texture import MISSING, file_beside, read_image
+
+_MOST_PARTS = 10_000  # nodes, pieces and the like; a face scan has a handful
+_MOST_COMMAS = 2_000_000  # of the description; coordinates and pictures have none
 
 
 class _FilesBeside:
@@ -48,6 +61,7 @@ def read_gltf(data: bytes, folder: Path, binary: bool, texture: bool) -> RawMesh
 
     if binary and int.from_bytes(data[8:12], "little") > len(data):
         raise truncated("its header announces more bytes than the file holds")
+    _check_description(data, binary)
     resolver: Any = _FilesBeside(folder)
     try:
         with _quiet_trimesh():
@@ -61,7 +75,7 @@ def read_gltf(data: bytes, folder: Path, binary: bool, texture: bool) -> RawMesh
     except Exception as error:  # noqa: BLE001  whatever a damaged file makes the library raise
         raise damaged("it is not a whole GLB or glTF file") from error
 
-    vertices, triangles, pieces, count = [], [], [], 0
+    vertices, triangles, pieces, count, face_count = [], [], [], 0, 0
     for node in scene.graph.nodes_geometry:
         matrix, name = scene.graph[node]
         mesh = scene.geometry[name]
@@ -69,7 +83,10 @@ def read_gltf(data: bytes, folder: Path, binary: bool, texture: bool) -> RawMesh
             vertices.append(np.asarray(getattr(mesh, "vertices", np.empty((0, 3))), dtype=np.float64).reshape(-1, 3))
             count += len(vertices[-1])
             continue
-        points = np.asarray(mesh.vertices, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        face_count += len(mesh.faces)
+        check_size(count + len(mesh.vertices), face_count)  # many nodes may show one piece
+        with np.errstate(all="ignore"):  # cleaning looks for what is no finite number
+            points = np.asarray(mesh.vertices, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
         faces = np.asarray(mesh.faces, dtype=np.int64)
         if len(faces) and (faces.min() < 0 or faces.max() >= len(points)):
             raise damaged("a face names a vertex that is not in the file")
@@ -85,9 +102,33 @@ def read_gltf(data: bytes, folder: Path, binary: bool, texture: bool) -> RawMesh
     )
     if not texture:
         return raw
-    coordinates, image = _texture(pieces)
-    warnings = (MISSING,) if resolver.missing_picture and image is None else ()
-    return RawMesh(raw.vertices, raw.triangles, coordinates, image, warnings)
+    try:
+        coordinates, image = _texture(pieces)
+    except (OSError, ValueError, SyntaxError):  # the picture is decoded only now; a damaged one costs the colours alone
+        return RawMesh(raw.vertices, raw.triangles, warnings=(MISSING,))
+    said = (MISSING,) if resolver.missing_picture and image is None else ()
+    return RawMesh(raw.vertices, raw.triangles, coordinates, image, said)
+
+
+def _check_description(data: bytes, binary: bool) -> None:
+    """Hold the description against what a scan needs, before the library takes memory for what it announces."""
+    if binary:
+        data = data[20 : 20 + int.from_bytes(data[12:16], "little")]
+    if data.count(b",") > _MOST_COMMAS or data.count(b"[") > _MOST_COMMAS:
+        raise too_large("its description is longer than that of any scan")
+    try:
+        document = json.loads(data)
+        parts = {key: document.get(key, []) for key in ("nodes", "meshes", "accessors", "images", "materials")}
+        pieces = sum(len(mesh["primitives"]) for mesh in parts["meshes"])
+        counts = [item["count"] for item in parts["accessors"]]
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        raise damaged("its description cannot be read") from error
+    if pieces > _MOST_PARTS or any(len(part) > _MOST_PARTS for part in parts.values()):
+        raise too_large(f"it has more than {_MOST_PARTS:,} parts")
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise damaged("a part of it has no whole number of values")
+    if any(count > 3 * max(MOST_VERTICES, MOST_TRIANGLES) for count in counts):
+        check_size(max(counts), 0)
 
 
 def _texture(pieces: list) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.uint8] | None]:
@@ -122,6 +163,8 @@ def _quiet_trimesh() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        yield
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # they would name a place on this computer
+            yield
     finally:
         logger.setLevel(level)

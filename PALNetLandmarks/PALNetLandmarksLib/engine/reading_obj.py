@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from PALNetLandmarksLib.engine.reading_raw import RawMesh, damaged, fans, number_table, truncated
+from PALNetLandmarksLib.engine.reading_raw import RawMesh, check_size, damaged, fans, number_table, truncated
 from PALNetLandmarksLib.engine.reading_texture import MISSING, file_beside, read_image
 from PALNetLandmarksLib.engine.scan import FloatArray, IntArray, ScanWarning
 from PALNetLandmarksLib.errors import InputError
 
+_LONGEST_LIBRARY = 4 * 1024 * 1024  # bytes; material libraries have a few lines
 _BLOCK = 16 * 1024 * 1024  # bytes parsed at a time: bounds the memory for the list of lines
 # Statements of the format that carry no surface, or none that a face scan uses.
 _IGNORED = frozenset(
@@ -73,8 +74,9 @@ def read_obj(data: bytes, folder: Path, texture: bool) -> RawMesh:
     try:
         for block in _blocks(data):
             _read_block(block, parsed)
+            check_size(parsed.vertex_count, parsed.face_count)
     except InputError as error:
-        raise error if complete else truncated("its last line is incomplete") from error
+        raise error if complete or error.code != "scan.damaged" else truncated("its last line is incomplete") from error
     del data
 
     vertices = np.concatenate(parsed.vertices) if parsed.vertices else np.empty((0, 3))
@@ -236,11 +238,16 @@ def _texture(parsed: _Parsed, folder: Path) -> tuple[npt.NDArray[np.uint8] | Non
             unreadable = True
             continue
         try:
+            if path.stat().st_size > _LONGEST_LIBRARY:
+                unreadable = True
+                continue
             pictures.update(_material_pictures(path.read_bytes()))
         except OSError:
             unreadable = True
     if not pictures:
         return None, set() if unreadable else None
+    if not parsed.materials:  # coordinates, but no face says what picture they are of
+        return None, None
     faces: dict[str, int] = dict.fromkeys(pictures.values(), 0)
     ends = [start for start, _ in parsed.materials[1:]] + [parsed.face_count]
     for (start, name), end in zip(parsed.materials, ends, strict=True):

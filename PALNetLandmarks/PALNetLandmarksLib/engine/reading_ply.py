@@ -17,11 +17,13 @@ import numpy.typing as npt
 
 from PALNetLandmarksLib.engine.reading_raw import (
     RawMesh,
+    check_size,
     damaged,
     fans,
     no_names,
     number_table,
     polygon_rows,
+    text_lines,
     truncated,
     unsupported,
 )
@@ -95,7 +97,7 @@ def read_ply(data: bytes, folder: Path, texture: bool) -> RawMesh:
     header = _read_header(data)
     contents: dict[str, Groups] = {}
     place = header.length
-    lines = [] if header.order else [line for line in data[place:].split(b"\n") if line.strip()]
+    lines = [] if header.order else [line for line in text_lines(data[place:]) if line.strip()]
     row = 0
     for element in header.elements:
         if header.order:
@@ -150,6 +152,8 @@ def _read_header(data: bytes) -> _Header:
         raise damaged("its header does not say whether it is ascii or binary")
     header = _Header(order, tuple(_Element(n, c, tuple(p)) for n, c, p in elements), tuple(textures), newline + 1)
     _check_counts(header, len(data) - header.length)
+    counts = {element.name: element.count for element in header.elements}
+    check_size(counts.get("vertex", 0), counts.get("face", 0))
     return header
 
 

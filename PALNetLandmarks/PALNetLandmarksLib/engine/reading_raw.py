@@ -12,6 +12,12 @@ import numpy.typing as npt
 from PALNetLandmarksLib.engine.scan import FloatArray, IntArray, ScanWarning
 from PALNetLandmarksLib.errors import InputError
 
+#: What the program takes on: four times a large scan; reading that takes 2 GB of memory, more would pass 4 GB.
+MOST_VERTICES = 4_000_000
+MOST_TRIANGLES = 4_000_000
+_MOST_TEXT = 512 * 1024**2  # bytes
+_MOST_LINES = 30_000_000
+
 
 @dataclass(frozen=True)
 class RawMesh:
@@ -64,6 +70,41 @@ def unsupported(reason: str) -> InputError:
     )
 
 
+def too_large(what: str) -> InputError:
+    """Return the error for a scan that would take more memory than a computer should be asked for."""
+    return InputError(
+        f"The scan is too large: {what}.",
+        "Reduce it to fewer than a million vertices and try again.",
+        code="scan.too_large",
+    )
+
+
+def check_size(vertices: int, triangles: int) -> None:
+    """Refuse a scan of more vertices or triangles than can be worked on, before memory is taken for them.
+
+    Raises
+    ------
+    InputError
+        ``scan.too_large``.
+    """
+    if vertices > MOST_VERTICES or triangles > MOST_TRIANGLES:
+        raise too_large(f"it has more than {(MOST_VERTICES if vertices > MOST_VERTICES else MOST_TRIANGLES):,} "
+                        f"{'vertices' if vertices > MOST_VERTICES else 'triangles'}")  # fmt: skip
+
+
+def text_lines(data: bytes) -> list[bytes]:
+    """Split a text file into its lines; a list of lines takes many times the memory of the text.
+
+    Raises
+    ------
+    InputError
+        ``scan.too_large``.
+    """
+    if len(data) > _MOST_TEXT or data.count(b"\n") > _MOST_LINES:
+        raise too_large(f"it is a text file of more than {_MOST_TEXT // 1024**2} MB or {_MOST_LINES:,} lines")
+    return data.split(b"\n")
+
+
 def number_table(lines: Sequence[bytes], dtype: npt.DTypeLike, columns: Sequence[int] | None = None) -> npt.NDArray:
     """Parse lines of numbers parted by blanks into a table.
 
@@ -111,9 +152,14 @@ def fans(groups: Sequence[tuple[IntArray, npt.NDArray]]) -> npt.NDArray:
     pieces, order = [], []
     for rows, corners in groups:
         count = corners.shape[1]
-        for second in range(1, count - 1):
-            pieces.append(corners[:, [0, second, second + 1]])
+        if count == 3:
+            pieces.append(corners)
             order.append(rows)
+        elif count > 3:
+            second = np.arange(1, count - 1)
+            fan = np.stack([np.zeros_like(second), second, second + 1], axis=1)
+            pieces.append(corners[:, fan].reshape(-1, 3, *corners.shape[2:]))
+            order.append(np.repeat(rows, count - 2))
     if not pieces:
         return np.empty((0, 3), dtype=np.int64)
     if len(pieces) == 1:

@@ -6,10 +6,12 @@ import numpy as np
 
 from PALNetLandmarksLib.engine.reading_raw import (
     RawMesh,
+    check_size,
     damaged,
     fans,
     number_table,
     polygon_rows,
+    text_lines,
     truncated,
     unsupported,
 )
@@ -37,6 +39,7 @@ def read_stl(data: bytes) -> RawMesh:
     if len(data) < _STL_HEADER or announced_stl_size(data) > len(data):
         count = int.from_bytes(data[80:84], "little")
         raise truncated(f"its header announces {count:,} triangles, more than the file can hold")
+    check_size(0, int.from_bytes(data[80:84], "little"))
     table = np.frombuffer(data, _STL_TRIANGLE, int.from_bytes(data[80:84], "little"), _STL_HEADER)
     return _soup(table["corners"].reshape(-1, 3).astype(np.float64))
 
@@ -51,8 +54,9 @@ def _read_ascii_stl(data: bytes) -> RawMesh:
     lower = data if b"vertex" in data else data.lower()
     if b"\n" not in lower:
         lower = lower.replace(b"\r", b"\n")
-    rows = [line.replace(b"vertex", b" ") for line in lower.split(b"\n") if b"vertex" in line]
+    rows = [line.replace(b"vertex", b" ") for line in text_lines(lower) if b"vertex" in line]
     facets = lower.count(b"endfacet")
+    check_size(0, facets)
     if len(rows) != 3 * facets:
         raise damaged("a triangle has not three corners")
     try:
@@ -76,7 +80,7 @@ def read_off(data: bytes) -> RawMesh:
         raise unsupported("it is a binary OFF file")
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")
-    lines = [line for line in (whole.split(b"#", 1)[0].strip() for whole in data.split(b"\n")) if line]
+    lines = [line for line in (whole.split(b"#", 1)[0].strip() for whole in text_lines(data)) if line]
     first = lines[0].split()
     keyword = first[0].upper()
     if b"4" in keyword or b"N" in keyword.replace(b"NOFF", b""):
@@ -87,6 +91,7 @@ def read_off(data: bytes) -> RawMesh:
     vertex_count, face_count = int(counts[0]), int(counts[1])
     if start + vertex_count + face_count > len(lines):
         raise truncated(f"its header announces {vertex_count:,} vertices and {face_count:,} faces, fewer are there")
+    check_size(vertex_count, face_count)
     try:
         vertices = number_table(lines[start : start + vertex_count], np.float64)
         polygons = polygon_rows(lines[start + vertex_count : start + vertex_count + face_count])

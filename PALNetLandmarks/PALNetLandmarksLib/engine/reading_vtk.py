@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from PALNetLandmarksLib.engine import reading_vtk_child
-from PALNetLandmarksLib.engine.reading_raw import RawMesh, damaged, unsupported
+from PALNetLandmarksLib.engine.reading_raw import RawMesh, damaged, too_large, unsupported
 from PALNetLandmarksLib.errors import DeviceError
 
-_SECONDS = 60
+_SECONDS = 25
+_MOST_BYTES = 512 * 1024**2  # the reader holds it three times
 
 
 def read_vtk(data: bytes, xml: bool) -> RawMesh:
@@ -44,6 +45,8 @@ def read_vtk(data: bytes, xml: bool) -> RawMesh:
     DeviceError
         If VTK is not installed.
     """
+    if len(data) > _MOST_BYTES:
+        raise too_large(f"its file is larger than {_MOST_BYTES // 1024**2} MB")
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     try:

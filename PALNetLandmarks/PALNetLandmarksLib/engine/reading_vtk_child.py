@@ -12,7 +12,7 @@ from typing import Any
 NO_VTK = 20
 NO_SURFACE = 21
 DAMAGED = 22
-_MOST_MEMORY = 4 * 1024**3
+_MOST_MEMORY = 3 * 1024**3
 
 
 def _bound_resources() -> None:

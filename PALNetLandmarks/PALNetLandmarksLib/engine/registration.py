@@ -47,10 +47,16 @@ SAMPLE_POINTS = 10_000
 _HINT = "Check that the scan shows a face, or pick three points (Prn, Ex_R, Ex_L) and pass them with --init."
 _THIN_MM = 4.0
 _GOOD = 1.0
+_BOTH_SIDES = 0.5
+"""Share of each side of the central face that the scan must show: half a face fits well, but its answer does not."""
 _NEAR_DEGREES, _NEAR_MM = 20.0, 20.0
 """How far the close alignment may move a face from where picked landmarks put it."""
 _HOPELESS = -6.0
 """Evidence before the last stage of the fit below which it is not worth going on; right alignments had -2.3 or more."""
+_ROUND_HEAD_MM = 20.0
+"""What lies further outside the box of the reference's head belongs to something else: shoulders, or another head."""
+_ANOTHER = 1000
+"""Points of the sample elsewhere from which they may hold another face."""
 
 
 class Surface(Protocol):
@@ -85,6 +91,8 @@ class Registration:
         Searches that were made; 0 if the user's landmarks were the start.
     stage_seconds : Mapping of str to float
         Time spent on ``sample``, ``search`` and ``align``.
+    second_face : bool
+        Whether the scan shows another face beside this one; not looked for if the user's landmarks were the start.
     """
 
     scan_to_reference: Array
@@ -94,6 +102,7 @@ class Registration:
     verdict: Literal["good", "doubtful"]
     attempts: int
     stage_seconds: Mapping[str, float]
+    second_face: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,7 +220,28 @@ def register(
     tell("align", 1.0)
     if best is None or best[0].score < 0.0:
         raise RegistrationError("No face was recognised in the scan.", _HINT, code="registration.no_face")
-    return _result(*best, number, seconds)
+    began = clock()
+    second = _second_face(cloud, reference, invert_rigid(best[1].rigid_pose), seed)
+    seconds["search"] += clock() - began
+    return replace(_result(*best, number, seconds), second_face=second)
+
+
+def _second_face(cloud: Sample, reference: Reference, scan_to_reference: Array, seed: int) -> bool:
+    """Tell whether there is a face in what lies elsewhere than the head that was found."""
+    place = apply_transform(scan_to_reference, cloud.points)
+    low, high = reference.points.min(0) - _ROUND_HEAD_MM, reference.points.max(0) + _ROUND_HEAD_MM
+    elsewhere = ((place < low) | (place > high)).any(1)
+    if np.count_nonzero(elsewhere) < _ANOTHER:
+        return False
+    rest = Sample(cloud.points[elsewhere], cloud.normals[elsewhere])
+    first = _ATTEMPTS[0]
+    poses = search(
+        rest, reference, np.random.default_rng([seed, 0]),
+        spacing=first.spacing, radius=first.radius, extent=first.extent, guesses=first.guesses,
+    )  # fmt: skip
+    thin = rest.thinned(_THIN_MM)
+    found = _candidates(poses, _Target(thin, thin.tree(), reference), _Target(rest, rest.tree(), reference))
+    return any(evidence.score >= 0.0 for evidence, _ in found)
 
 
 def _candidates(poses: list[Array], rough: _Target, fine: _Target) -> Iterator[tuple[Evidence, FittedFace]]:
@@ -237,7 +267,7 @@ def _result(evidence: Evidence, face: FittedFace, attempts: int, seconds: Mappin
         fitness=evidence.fitness,
         inlier_rms_mm=evidence.inlier_rms_mm,
         score=evidence.score,
-        verdict="good" if evidence.score >= _GOOD else "doubtful",
+        verdict="good" if evidence.score >= _GOOD and evidence.side_share >= _BOTH_SIDES else "doubtful",
         attempts=attempts,
         stage_seconds=dict(seconds),
     )

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 
 _CAP_MM = 10.0
 _INLIER_MM = 5.0
+_MIDLINE_MM = 8.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Evidence:
         Share of the fitted face's points that have the scan within 5 mm, facing the same way.
     inlier_rms_mm : float
         Root mean square distance of these points to the scan's surface (point to plane), mm.
+    side_share : float
+        Share of the central face's points with the scan within 5 mm on its worse side, right or left of the midline.
     """
 
     distance_mm: float
@@ -51,6 +54,7 @@ class Evidence:
     effort: float
     fitness: float
     inlier_rms_mm: float
+    side_share: float
 
     @property
     def score(self) -> float:
@@ -96,6 +100,7 @@ def gather_evidence(
     central = slice(0, central_count)
     offset = np.einsum("nd,nd->n", moved - scan_points[nearest], scan_normals[nearest])
     inlier = found & (np.abs(offset) < _INLIER_MM) & (distances < 2.0 * _INLIER_MM) & (cosine > 0.5)
+    across, near = face.points[central, 0], distances[central] < _INLIER_MM
     return Evidence(
         distance_mm=float(np.minimum(distances[central], _CAP_MM).mean()),
         turned_share=float((cosine[central] < np.cos(np.radians(45.0))).mean()),
@@ -104,6 +109,7 @@ def gather_evidence(
         effort=face.effort,
         fitness=float(inlier.mean()),
         inlier_rms_mm=float(np.sqrt(np.mean(offset[inlier] ** 2))) if inlier.any() else _INLIER_MM,
+        side_share=float(min(near[across > _MIDLINE_MM].mean(), near[across < -_MIDLINE_MM].mean())),
     )
 
 

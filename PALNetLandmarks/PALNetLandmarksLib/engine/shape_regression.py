@@ -96,7 +96,7 @@ class Template:
             difference of the normals; of a place that the scan does not show, what the warp alone gives.
         shown : (m,) bool
         """
-        moved = self.warp @ (landmarks - self.mean_landmarks)
+        moved = np.einsum("ml,ld->md", self.warp, landmarks - self.mean_landmarks)
         places = self.points + moved
         apart, index = tree.query(places, k=NEIGHBOURS, distance_upper_bound=REACH_MM)
         near = np.isfinite(apart)
@@ -136,7 +136,8 @@ class LinearStage:
 
     def correction(self, features: FloatArray) -> FloatArray:
         """Return the corrections (l, 3), mm, for features (f,)."""
-        return (features @ self.weights + self.offset).reshape(-1, 3)
+        # einsum, not a matrix product: the same bits with any number of threads.
+        return (np.einsum("f,fo->o", features, self.weights) + self.offset).reshape(-1, 3)
 
 
 def first_features(template: Template, surface: FloatArray, landmarks: FloatArray) -> FloatArray:

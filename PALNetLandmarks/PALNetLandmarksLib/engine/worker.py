@@ -97,8 +97,8 @@ class Worker:
                 continue
             try:
                 self._take(request)
-            except LandmarkingError as error:
-                self._channel.send_error(request.get("id"), error)
+            except Exception as error:  # noqa: BLE001 - without this thread nobody would hear the next request
+                self._channel.send_error(request.get("id"), _known_error(error))
         end_process(0)
 
     def _take(self, request: Mapping[str, Any]) -> None:
@@ -116,6 +116,8 @@ class Worker:
             raise ProtocolError(f"There is no command '{command[:32]}'.", code="protocol.command")
 
     def _cancel(self, identifier: Any, target: Any) -> None:
+        if not isinstance(target, (int, str)):
+            raise ProtocolError("The request to cancel names no request.", code="protocol.value")
         with self._lock:
             task = self._open.get(target)
             waiting = task is not None and task is not self._begun

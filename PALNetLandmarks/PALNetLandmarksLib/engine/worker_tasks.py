@@ -149,6 +149,8 @@ def _look_for_face(scan: Scan, predictor: Predictor, progress: Progress, facts: 
         sentences.append("A face was found, but its alignment is doubtful: look at all landmarks.")
     else:
         sentences.append("A face was found.")
+    if prediction.registration.second_face:
+        sentences.append("It seems to show two faces: cut one of them out of the scan.")
     ears = ears_in_view(prediction.landmarks)
     facts["ears"] = ears
     hidden = [side for side, ear in ears.items() if ear["of"] and not ear["seen"]]
@@ -253,7 +255,11 @@ def _initial(initial: Mapping[str, Any], protocol: Protocol) -> LandmarkSet:
                 positions[protocol.index(label)] = np.asarray(position, dtype=np.float64)
         return LandmarkSet.from_positions(protocol, positions)
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError("The points to start from cannot be read.", code="initial.invalid") from error
+        raise UsageError(
+            "The points to start from cannot be read.",
+            "Place them again, or predict without them.",
+            code="initial.invalid",
+        ) from error
 
 
 def _registration(prediction: Prediction) -> dict[str, Any]:

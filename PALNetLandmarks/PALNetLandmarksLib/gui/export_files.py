@@ -14,6 +14,7 @@ from PALNetLandmarksLib.export import write_asymmetry, write_measurements
 from PALNetLandmarksLib.files import raise_write_error
 from PALNetLandmarksLib.landmark_files import write_landmarks
 from PALNetLandmarksLib.landmarks import LandmarkSet
+from PALNetLandmarksLib.manifest import MANIFEST, write_manifest
 from PALNetLandmarksLib.report import write_report
 
 from .text import _
@@ -91,7 +92,7 @@ def existing(folder: str, names: Sequence[str]) -> list[str]:
 def write_files(
     folder: str, identifier: str, landmarks: LandmarkSet, kinds: Sequence[str], report: str
 ) -> tuple[str, ...]:
-    """Write the files of an export: all of them, or none when one of them fails.
+    """Write the files of an export and their manifest: all of them, or none when one of them fails.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def write_files(
     Returns
     -------
     tuple of str
-        Names of the files.
+        Names of the files, the manifest last. An earlier manifest goes on with what it says of other files.
 
     Raises
     ------
@@ -125,6 +126,10 @@ def write_files(
     try:
         for kind in kinds:
             _write(waiting / (identifier + KINDS[kind][0]), kind, identifier, landmarks, report)
+        manifest, made = identifier + MANIFEST, [waiting / name for name in names]
+        earlier = Path(folder) / manifest
+        write_manifest(waiting / manifest, {identifier: landmarks}, made, command="export", earlier=earlier)
+        names.append(manifest)
         _move_all(waiting, Path(folder), names)
     finally:
         shutil.rmtree(waiting, ignore_errors=True)

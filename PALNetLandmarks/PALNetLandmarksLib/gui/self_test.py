@@ -219,7 +219,7 @@ class SelfTest:
         for name in ("Long", "Wide", "Asymmetry", "Markups", "Lafas", "Tps", "Report"):
             self._find(widget, "export" + name).checked = True
         self._find(widget, "exportButton").click()
-        _equal("files exported", len(list(folder.iterdir())), 8)
+        _equal("files exported", len(list(folder.iterdir())), 9)
         slicer.mrmlScene.Clear(0)
         slicer.app.processEvents()
         _true("scan let go", case.scan is None and case.landmarks_node is None, case.scan)

@@ -7,4 +7,4 @@ nothing but the standard library, so that ``--help`` answers at once; what a com
 from __future__ import annotations
 
 #: Command names in the order of the help; each is a module of this package.
-COMMANDS = ("predict", "batch", "measure", "convert", "check", "models", "worker")
+COMMANDS = ("predict", "batch", "measure", "convert", "verify", "check", "models", "worker")

@@ -213,7 +213,7 @@ def as_landmarking_error(error: BaseException) -> LandmarkingError | None:
     """Translate what can happen anywhere into an error that says what to do; None for what nobody expects."""
     if isinstance(error, LandmarkingError):
         return error
-    if isinstance(error, MemoryError):
+    if _lacks_memory(error):
         return DeviceError(
             "There is not enough memory.",
             "Close other programs, or reduce the scan to fewer triangles.",
@@ -228,6 +228,19 @@ def as_landmarking_error(error: BaseException) -> LandmarkingError | None:
     return None
 
 
+def _lacks_memory(error: BaseException) -> bool:
+    """Say whether an error tells of memory that was not to be had; libraries say so in words of their own."""
+    if isinstance(error, MemoryError):
+        return True
+    words = ("failed to map segment", "cannot allocate memory", "can't start new thread", "bad_alloc")
+    return isinstance(error, (ImportError, OSError, RuntimeError)) and any(word in str(error).lower() for word in words)
+
+
 def model_facts(bundle: Bundle) -> dict[str, Any]:
     """Say which model was used, for ``--json``."""
-    return {"id": bundle.id, "version": bundle.version, "weights_sha256": bundle.weights_sha256}
+    return {
+        "id": bundle.id,
+        "version": bundle.version,
+        "weights_sha256": bundle.weights_sha256,
+        "bundle_sha256": bundle.sha256,
+    }

@@ -50,12 +50,14 @@ def run(options: argparse.Namespace, console: Console) -> Outcome:
     if options.coordinate_system:
         cases = {case: landmarks.in_coordinate_system(options.coordinate_system) for case, landmarks in cases.items()}
     from PALNetLandmarksLib.landmark_files import write_landmark_cases, write_landmarks
+    from PALNetLandmarksLib.manifest import write_manifests
 
     if len(cases) == 1:
         case, landmarks = next(iter(cases.items()))
         write_landmarks(output, landmarks, case=case, layout=options.layout)
     else:
         write_landmark_cases(output, cases, layout=options.layout)
+    write_manifests(cases, [output], command="convert")
     missing = sum(int(landmarks.missing.sum()) for landmarks in cases.values())
     points = sum(len(landmarks.protocol) for landmarks in cases.values())
     console.summary(f"{output}: {points - missing} landmarks, {missing} missing")

@@ -56,12 +56,14 @@ def run(options: argparse.Namespace, console: Console) -> Outcome:
     )
     cases = read_cases(options.landmarks, options.case, options.protocol, console)
     from PALNetLandmarksLib.export import write_asymmetry, write_measurements
+    from PALNetLandmarksLib.manifest import write_manifests
     from PALNetLandmarksLib.measurements import measure
 
     if "--output" in outputs:
         write_measurements(outputs["--output"], cases, layout=options.layout)
     if "--asymmetry" in outputs:
         write_asymmetry(outputs["--asymmetry"], cases)
+    write_manifests(cases, list(outputs.values()), command="measure")
     facts: list[dict[str, Any]] = []
     for case, landmarks in cases.items():
         values = measure(landmarks)

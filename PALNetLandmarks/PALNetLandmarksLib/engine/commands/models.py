@@ -1,4 +1,4 @@
-"""List, show and verify model bundles."""
+"""List, show, verify and import model bundles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from PALNetLandmarksLib.engine.commands.console import Console, Outcome
 from PALNetLandmarksLib.errors import BundleError
 
-HELP = "list, show and verify models"
+HELP = "list, show, verify and import models"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,16 +22,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("list", "the models that come with the program"),
         ("show", "a model's card: data, figures, licence, intended use"),
         ("verify", "check a model's files against their SHA-256 and its weights against its network"),
+        ("import", "unpack a model from a .zip archive, after looking through it, and verify it"),
     ):
         action = actions.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
-        if name != "list":
+        if name == "import":
+            action.add_argument("archive", metavar="ARCHIVE", help="a .zip file with one model")
+            action.add_argument(
+                "--output", metavar="DIR", default=".", help="where the model's folder is made (default: here)"
+            )
+        elif name != "list":
             action.add_argument("model", metavar="BUNDLE", nargs="?", help="folder or id (default: the default model)")
         add_talk_arguments(action)
 
 
 def run(options: argparse.Namespace, console: Console) -> Outcome:
     """Do what was asked."""
-    action = {"list": _list, "show": _show, "verify": _verify}[options.action]
+    action = {"list": _list, "show": _show, "verify": _verify, "import": _import}[options.action]
     return action(options, console)
 
 
@@ -89,3 +95,13 @@ def _verify(options: argparse.Namespace, console: Console) -> Outcome:
         raise BundleError(" ".join(problems), code="bundle.damaged")
     console.summary("The model's files are whole and its weights fit its network.")
     return Outcome(0, {"problems": []})
+
+
+def _import(options: argparse.Namespace, console: Console) -> Outcome:
+    from PALNetLandmarksLib.engine.bundle import load_bundle
+    from PALNetLandmarksLib.engine.bundle_archive import import_bundle
+
+    bundle = load_bundle(import_bundle(options.archive, options.output))
+    console.summary(f"Model {bundle.id} {bundle.version} is whole: use it with --model {bundle.path}.")
+    facts = {"id": bundle.id, "version": bundle.version, "weights_sha256": bundle.weights_sha256}
+    return Outcome(0, {**facts, "path": str(bundle.path)})

@@ -127,8 +127,10 @@ def _write(
     """Write the outputs; the picture last, because it is the one that a machine may be unable to make."""
     from PALNetLandmarksLib.export import write_asymmetry, write_measurements
     from PALNetLandmarksLib.landmark_files import write_landmarks
+    from PALNetLandmarksLib.manifest import write_manifests
 
     landmarks, case = prediction.landmarks, options.case
+    written = [path for option, path in outputs.items() if option != "--image"]
     if "--output" in outputs:
         write_landmarks(outputs["--output"], landmarks, case=case)
     if "--csv" in outputs:
@@ -153,9 +155,12 @@ def _write(
                 remark=registration_words(prediction),
             )
         except LandmarkingError as error:
-            if len(outputs) > 1:
+            if written:
                 error.hint = f"{error.hint} The other files were written.".strip()
+                write_manifests({case: landmarks}, written, command="predict")
             raise
+        written.append(outputs["--image"])
+    write_manifests({case: landmarks}, written, command="predict")
 
 
 def registration_words(prediction: Prediction) -> str:

@@ -1,0 +1,1 @@
+"""Faults on purpose: processes killed, disks full, folders gone, clocks set back, garbage on the line, no memory."""
