@@ -71,46 +71,36 @@ class Preset:
         return replace(self, **{name: value for name, value in values.items() if value is not None})
 
 
+#: What both published trainings have in common.
+_PUBLISHED = Preset(
+    optimiser="adam",
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    warm_up_steps=0,
+    epochs=500,
+    averaging=0.0,
+    largest_gradient=0.0,
+    chosen_by="loss",
+    augmentation=False,
+    aligned_by="registration",
+)
+
 PRESETS: dict[str, Preset] = {
     "default": Preset(),
     # The loss (0.6 × point + 0.4 × pairwise distance error) and Xavier's weights belong to the network's own recipe.
     # The paper does not say how many epochs at most; early stopping ends the training long before.
-    "paper": Preset(
+    "paper": replace(
+        _PUBLISHED,
         network="palnet",
-        optimiser="adam",
-        learning_rate=1e-3,
         batch_size=16,
-        weight_decay=0.0,
         schedule="plateau",
         plateau_factor=0.5,
         plateau_epochs=8,
-        warm_up_steps=0,
         stop_after=30,
-        epochs=500,
-        averaging=0.0,
-        largest_gradient=0.0,
-        chosen_by="loss",
-        augmentation=False,
-        aligned_by="registration",
         validate_every=1,
     ),
     # Burger et al., CVIU 2024: 500 epochs of Adam; the network's recipe holds loss and |V|, k, D.
-    "paper-sgcn": Preset(
-        network="sgcn",
-        optimiser="adam",
-        learning_rate=1e-3,
-        batch_size=4,
-        weight_decay=0.0,
-        schedule="constant",
-        warm_up_steps=0,
-        epochs=500,
-        averaging=0.0,
-        largest_gradient=0.0,
-        chosen_by="loss",
-        augmentation=False,
-        aligned_by="registration",
-        validate_every=5,
-    ),
+    "paper-sgcn": replace(_PUBLISHED, network="sgcn", batch_size=4, schedule="constant", validate_every=5),
 }
 
 

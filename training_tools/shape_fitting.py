@@ -21,6 +21,7 @@ from scipy.optimize import nnls
 from scipy.spatial import cKDTree
 
 from PALNetLandmarksLib.engine.bundle import Bundle, load_bundle
+from PALNetLandmarksLib.engine.patches import point_tree
 from PALNetLandmarksLib.engine.processes import as_completed
 from PALNetLandmarksLib.engine.registration import Reference
 from PALNetLandmarksLib.engine.shape_regression import (
@@ -87,24 +88,18 @@ class _Worker:
     """A model in a process of its own."""
 
     def __init__(self, bundle: str, cache: str, reader: Reader | None) -> None:
-        import torch
+        from PALNetLandmarksLib.engine.predictor import Predictor
 
-        from PALNetLandmarksLib.engine.locating import locator_for
-
-        torch.set_num_threads(1)
-        self.bundle, self.cache, self.reader = load_bundle(bundle), Path(cache), reader
-        self.network = self.bundle.network_with_weights()
-        self.locate = locator_for(self.bundle.network)
-        self.facet_normals = getattr(self.network, "facet_normals", False) is True
+        self.predictor = Predictor(load_bundle(bundle), "cpu", threads=1)
+        self.cache, self.reader = Path(cache), reader
 
     def prepare(self, folder: Path) -> tuple[str, Path | None, str]:
-        from PALNetLandmarksLib.engine.cloud import face_cloud
         from PALNetLandmarksLib.engine.reading import read_scan
         from PALNetLandmarksLib.engine.registration import register
         from PALNetLandmarksLib.engine.rigid import apply_transform
         from training_tools.dataset import read_subject
 
-        bundle = self.bundle
+        bundle = self.predictor.bundle
         try:
             subject = read_subject(folder, bundle.protocol, self.reader)
             digest = hashlib.sha256(subject.mesh.read_bytes())
@@ -114,10 +109,8 @@ class _Worker:
                 return folder.name, stored, ""
             scan = read_scan(subject.mesh, unit=subject.unit)
             first = register(scan, bundle.reference).scan_to_reference
-            cloud = face_cloud(
-                scan.vertices, scan.triangles, first, bundle.mean_landmarks, facet_normals=self.facet_normals
-            )
-            located = self.locate(self.network, cloud, first, bundle.mean_landmarks, bundle.protocol)
+            cloud = self.predictor.cloud(scan, first)
+            located = self.predictor.locate(cloud, first)
         except LandmarkingError as error:
             return folder.name, None, error.code
         aligned = located.scan_to_reference
@@ -139,7 +132,7 @@ class _Worker:
 
         points = read_case(path).cloud.astype(np.float64)
         cloud = SurfaceCloud(points[:, :3], points[:, 3:])
-        located = self.locate(self.network, cloud, np.eye(4), self.bundle.mean_landmarks, self.bundle.protocol)
+        located = self.predictor.locate(cloud, np.eye(4))
         if located.look_again is None:
             return None
         # It is aligned already; the network's own alignment changes that by a trifle.
@@ -192,7 +185,7 @@ def _surfaces(template: Template, cases: Sequence[Path], landmarks: FloatArray) 
     features, squares, counts = [], np.zeros(len(template.points)), np.zeros(len(template.points))
     for path, places in zip(cases, landmarks, strict=True):
         cloud = read_case(path).cloud.astype(np.float64)
-        surface, shown = template.surface(cKDTree(cloud[:, :3]), cloud, places)
+        surface, shown = template.surface(point_tree(cloud[:, :3]), cloud, places)
         moved = ((template.warp @ (places - template.mean_landmarks)) * template.normals).sum(axis=1)
         squares += shown * (surface[:, 0] - moved) ** 2
         counts += shown

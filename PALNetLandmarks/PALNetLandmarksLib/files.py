@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -121,6 +122,21 @@ def atomic_write(path: PathLike, mode: str = "w", *, encoding: str = "utf-8") ->
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def file_sha256(path: PathLike) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits, read piece by piece.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def sweep_temporary(folder: PathLike) -> int:

@@ -6,7 +6,6 @@ place of the files that it replaces, and files that are gone or have changed sin
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, NoReturn, Optional
 
 from . import __version__
 from .errors import InputError
-from .files import atomic_write, read_text
+from .files import atomic_write, file_sha256, read_text
 from .landmarks import LandmarkSet, utc_text
 
 MANIFEST = ".manifest.json"
@@ -222,17 +221,12 @@ def _still_true(path: Path, replaced: set[str]) -> list[Export]:
 
 
 def _digest(path: Path) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
     try:
-        with open(path, "rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(block)
-                size += len(block)
+        return file_sha256(path), path.stat().st_size
     except OSError as error:
         raise InputError(
             f"{path.name} could not be read ({error.strerror}).", "Check the file and try again.", code="file.read"
         ) from error
-    return digest.hexdigest(), size
 
 
 def _unusable(path: Path, problem: str) -> InputError:

@@ -17,6 +17,7 @@ from Testing.faults.scenes import (
     batch_words,
     contents,
     differences,
+    end_group,
     finish,
     run,
     start,
@@ -42,11 +43,7 @@ def _killed(words: list[str], moment: float) -> tuple[bool, list[str]]:
     except subprocess.TimeoutExpired:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    limit = time.monotonic() + 10
-    while (orphans := alive_in_group(process.pid)) and time.monotonic() < limit:
-        time.sleep(0.1)
-    for orphan in orphans:
-        os.kill(orphan, signal.SIGKILL)
+    orphans = end_group(process.pid)
     assert process.stderr is not None
     process.stderr.close()
     return process.returncode == -signal.SIGKILL, [f"{len(orphans)} processes run on"] if orphans else []

@@ -25,6 +25,7 @@ from PALNetLandmarksLib.engine.reading import read_scan
 from PALNetLandmarksLib.engine.rigid import random_rotation
 from PALNetLandmarksLib.landmark_files import read_landmarks
 from PALNetLandmarksLib.resources import resources_dir, sample_scans
+from Testing.unit.annotated_faces import thinned
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: Seconds after which a process counts as hanging; the machine may be busy.
@@ -59,7 +60,7 @@ class Outcome:
 def write_scans(folder: Path, count: int, seed: int = 3) -> None:
     """Write the sample face in several positions, thinned so that it is read in a moment."""
     scan = read_scan(_SAMPLE / "mesh.ply", "mm")
-    vertices, triangles = _thinned(scan.vertices, scan.triangles, 6.0)
+    vertices, triangles = thinned(scan.vertices, scan.triangles, 6.0)
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     for number in range(1, count + 1):
@@ -70,7 +71,7 @@ def write_scans(folder: Path, count: int, seed: int = 3) -> None:
 def write_training_set(folder: Path, count: int) -> None:
     """Write annotated scans in LAFAS layout."""
     scan = read_scan(_SAMPLE / "mesh.ply", "mm")
-    vertices, triangles = _thinned(scan.vertices, scan.triangles, 6.0)
+    vertices, triangles = thinned(scan.vertices, scan.triangles, 6.0)
     landmarks = read_landmarks(_SAMPLE / "landmarks.txt")
     for number in range(1, count + 1):
         place = folder / f"S{number}"
@@ -82,16 +83,6 @@ def write_training_set(folder: Path, count: int) -> None:
         (place / "landmarks.txt").write_text("\n".join(["landmark names", *rows]) + "\n", encoding="utf-8")
         visible = json.loads((_SAMPLE / "meta.json").read_text(encoding="utf-8"))["visible"]
         (place / "meta.json").write_text(json.dumps({"visible": visible}), encoding="utf-8")
-
-
-def _thinned(vertices: np.ndarray, triangles: np.ndarray, grid_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    _, cell = np.unique(np.floor(vertices / grid_mm).astype(int), axis=0, return_inverse=True)
-    cell = cell.ravel()
-    count = np.bincount(cell)
-    merged = np.stack([np.bincount(cell, vertices[:, axis]) / count for axis in range(3)], axis=1)
-    corners = cell[triangles]
-    kept = (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 0] != corners[:, 2])
-    return merged, np.unique(corners[kept], axis=0)
 
 
 def environment(**further: str) -> dict[str, str]:
@@ -169,6 +160,16 @@ def alive_in_group(group: int) -> list[int]:
         if int(fields[2]) == group and fields[0] != "Z":
             found.append(int(place.name))
     return found
+
+
+def end_group(group: int, seconds: float = 10.0) -> list[int]:
+    """Give the processes of a group time to end by themselves; kills and returns those that did not."""
+    limit = time.monotonic() + seconds
+    while (left := alive_in_group(group)) and time.monotonic() < limit:
+        time.sleep(0.05)
+    for process in left:
+        os.kill(process, signal.SIGKILL)
+    return left
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -290,7 +291,7 @@ class Engine:
     def mesh(self, grid_mm: float = 6.0, copies: int = 1) -> str:
         """Write the sample scan for a request; several copies side by side make it large."""
         scan = read_scan(sample_scans()[0], "mm")
-        vertices, triangles = _thinned(scan.vertices, scan.triangles, grid_mm)
+        vertices, triangles = thinned(scan.vertices, scan.triangles, grid_mm)
         place = self.folder / f"mesh{self._number}-{os.urandom(4).hex()}.npz"
         triangles = np.concatenate([triangles + number * len(vertices) for number in range(copies)])
         np.savez(place, vertices=np.tile(vertices, (copies, 1)), triangles=triangles.astype(np.int32))

@@ -15,10 +15,10 @@ from PALNetLandmarksLib.engine.commands.common import as_landmarking_error
 from Testing.faults import disks, engine_line, kills
 from Testing.faults.scenes import (
     Outcome,
-    alive_in_group,
     batch_words,
     contents,
     differences,
+    end_group,
     environment,
     run,
     write_scans,
@@ -69,11 +69,7 @@ def test_no_process_of_a_pool_outlives_a_killed_parent(tmp_path: Path) -> None:
     assert [parent.stdout.readline() for _ in range(2)] == [b"begun\n"] * 2
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    limit = time.monotonic() + 10
-    while (left := alive_in_group(parent.pid)) and time.monotonic() < limit:
-        time.sleep(0.05)
-    for process in left:
-        os.kill(process, signal.SIGKILL)
+    left = end_group(parent.pid)
     parent.stdout.close()
     assert not left
 

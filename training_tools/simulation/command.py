@@ -85,13 +85,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _write_registered(options: argparse.Namespace, numbers: list[int]) -> int:
     from training_tools.simulation.face_model import load_face_model
-    from training_tools.simulation.registered import write_faces
+    from training_tools.simulation.registered import face_file, write_faces
 
     if options.asymmetry or options.annotator or options.landmarks:
         raise InputError("--registered takes neither --asymmetry, nor --annotator, nor --landmarks.", "Leave them out.")
     present = [k for k in numbers if (options.output / str(k)).exists()]
     if present and not options.resume:
         raise InputError(f"Face {present[0]} is already in the output folder.", "Add --resume, or choose an empty one.")
-    written = sum(1 for _ in write_faces(load_face_model(options.face_model), options.output, numbers, options.seed))
-    print(f"{written} faces written.")
+    todo = [k for k in numbers if not face_file(options.output, k).exists()]
+    written = sum(1 for _ in write_faces(load_face_model(options.face_model), options.output, todo, options.seed))
+    print(f"{written} faces written, {len(numbers) - len(todo)} kept.")
     return 0

@@ -53,6 +53,11 @@ def simulate_face(model: FaceModel, seed: int, number: int) -> np.ndarray:
     return apply_transform(pose, vertices)
 
 
+def face_file(output: Path, number: int) -> Path:
+    """Return where a face's mesh lies."""
+    return output / str(number) / "models_reg" / f"{number}_neutral.obj"
+
+
 def _indices(landmarks_file: Path, kept: np.ndarray, vertex_count: int) -> np.ndarray:
     """Return the landmarks' vertices, (l,) int64, counted among the kept ones."""
     place = np.full(vertex_count, -1, np.int64)
@@ -101,9 +106,9 @@ def write_faces(
         for number in numbers:
             vertices = simulate_face(model, seed, number)[kept]
             rows = "".join(f"v {x:.4f} {y:.4f} {z:.4f}\n" for x, y, z in vertices)
-            folder = output / str(number) / "models_reg"
-            folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(folder / f"{number}_neutral.obj") as file:
+            path = face_file(output, number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as file:
                 file.write(f"# simulated from {model.name}, unit mm\n{rows}{corners}")
             yield number, len(vertices)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ from PALNetLandmarksLib.engine.batch_record import (
 from PALNetLandmarksLib.engine.processes import as_completed
 from PALNetLandmarksLib.engine.reading import EXTENSIONS
 from PALNetLandmarksLib.errors import InputError, UsageError
-from PALNetLandmarksLib.files import raise_write_error
+from PALNetLandmarksLib.files import file_sha256, raise_write_error
 from PALNetLandmarksLib.manifest import BATCH_MANIFEST
 
 if TYPE_CHECKING:
@@ -228,14 +227,10 @@ def _has_picture(settings: BatchSettings, job: Job) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        return file_sha256(path)
     except OSError:
         return ""
-    return digest.hexdigest()
 
 
 def _results(

@@ -116,20 +116,11 @@ class Predictor:
             seconds["registration"] = time.perf_counter() - started
             report("patches", 0.6)
             started = time.perf_counter()
-            cloud = face_cloud(
-                scan.vertices,
-                scan.triangles,
-                registration.scan_to_reference,
-                bundle.mean_landmarks,
-                facet_normals=getattr(self._network, "facet_normals", False) is True,
-                seed=seed,
-            )
+            cloud = self.cloud(scan, registration.scan_to_reference, seed)
             seconds["patches"] = time.perf_counter() - started
             report("network", 0.75)
             started = time.perf_counter()
-            located = self._locate(
-                self._network, cloud, registration.scan_to_reference, bundle.mean_landmarks, bundle.protocol
-            )
+            located = self.locate(cloud, registration.scan_to_reference)
             if bundle.shape is not None:
                 located = corrected_by_shape(located, cloud, bundle.shape)
             seconds["network"] = time.perf_counter() - started
@@ -143,6 +134,22 @@ class Predictor:
         return Prediction(
             landmarks, registration, located.scan_to_reference, located, warnings, seconds, str(self.device)
         )
+
+    def cloud(self, scan: Scan, scan_to_reference: FloatArray, seed: int = 0) -> SurfaceCloud:
+        """Sample the face of a registered scan as the network takes it, in the scan's frame."""
+        return face_cloud(
+            scan.vertices,
+            scan.triangles,
+            scan_to_reference,
+            self.bundle.mean_landmarks,
+            facet_normals=getattr(self._network, "facet_normals", False) is True,
+            seed=seed,
+        )
+
+    def locate(self, cloud: SurfaceCloud, scan_to_reference: FloatArray) -> Located:
+        """Ask the network alone: nothing is corrected by the shape, nor projected."""
+        bundle = self.bundle
+        return self._locate(self._network, cloud, scan_to_reference, bundle.mean_landmarks, bundle.protocol)
 
     def _register(self, scan: Scan, initial: LandmarkSet | None, seed: int, progress: Progress) -> Registration:
         if initial is None:
@@ -208,7 +215,6 @@ class Predictor:
             self.bundle,
             scan,
             registration,
-            projection=self.bundle.projection["kind"],
             device=self.device,
             seed=seed,
             initial=initial,

@@ -26,7 +26,6 @@ def prediction_provenance(
     scan: Scan,
     registration: Registration,
     *,
-    projection: str,
     device: torch.device,
     seed: int,
     initial: LandmarkSet | None = None,
@@ -38,7 +37,6 @@ def prediction_provenance(
     bundle : Bundle
     scan : Scan
     registration : Registration
-    projection : str
     device : torch.device
     seed : int
     initial : LandmarkSet, optional
@@ -67,7 +65,7 @@ def prediction_provenance(
         "registration_rms_mm": f"{registration.inlier_rms_mm:.2f}",
         "registration_score": f"{registration.score:.3f}",
         "registration_attempts": str(registration.attempts),
-        "projection": projection,
+        "projection": bundle.projection["kind"],
         "device": str(device),
         "processor": processor(device),
         "threads": str(torch.get_num_threads()),

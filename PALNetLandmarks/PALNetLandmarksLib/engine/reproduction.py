@@ -5,7 +5,6 @@ Models and scans are found by their SHA-256, never by a path: none is recorded.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from PALNetLandmarksLib.engine.traces import Trace
 from PALNetLandmarksLib.errors import DeviceError, LandmarkingError, RegistrationError
+from PALNetLandmarksLib.files import file_sha256
 from PALNetLandmarksLib.measurements import measure
 from PALNetLandmarksLib.resources import bundled_models
 
@@ -215,11 +215,7 @@ class Reproducer:
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
             try:
-                with open(path, "rb") as stream:
-                    digest = hashlib.sha256()
-                    while block := stream.read(1 << 20):
-                        digest.update(block)
-                    self._digests[path] = digest.hexdigest()
+                self._digests[path] = file_sha256(path)
             except OSError:
                 self._digests[path] = ""
         return self._digests[path]

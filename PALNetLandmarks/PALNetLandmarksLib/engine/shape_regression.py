@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from PALNetLandmarksLib.engine.patches import point_tree
+
 FloatArray = NDArray[np.float64]
 LookAgain = Callable[[FloatArray], FloatArray]
 
@@ -188,7 +190,7 @@ class ShapeRegression:
         -------
         (l, 3) float64
         """
-        tree, cloud = cKDTree(points, balanced_tree=False, compact_nodes=False), np.hstack([points, normals])
+        tree, cloud = point_tree(points), np.hstack([points, normals])
         surface, _ = self.template.surface(tree, cloud, landmarks)
         corrected = landmarks + self.stages[0].correction(first_features(self.template, surface, landmarks))
         if len(self.stages) < 2 or look_again is None:

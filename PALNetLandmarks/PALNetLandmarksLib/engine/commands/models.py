@@ -100,8 +100,8 @@ def _verify(options: argparse.Namespace, console: Console) -> Outcome:
 def _import(options: argparse.Namespace, console: Console) -> Outcome:
     from PALNetLandmarksLib.engine.bundle import load_bundle
     from PALNetLandmarksLib.engine.bundle_archive import import_bundle
+    from PALNetLandmarksLib.engine.commands.common import model_facts
 
     bundle = load_bundle(import_bundle(options.archive, options.output))
     console.summary(f"Model {bundle.id} {bundle.version} is whole: use it with --model {bundle.path}.")
-    facts = {"id": bundle.id, "version": bundle.version, "weights_sha256": bundle.weights_sha256}
-    return Outcome(0, {**facts, "path": str(bundle.path)})
+    return Outcome(0, {**model_facts(bundle), "path": str(bundle.path)})

@@ -165,8 +165,10 @@ def _traces(files: list[Path], options: argparse.Namespace, console: Console) ->
         except InputError as error:
             console.warning(f"{path.name} cannot be read: {error}")
             continue
-        nameless += [(path, trace) for trace in traces.values() if path.name.lower().endswith((".mrk.json", ".txt"))]
-        for case, trace in traces.items() if not nameless or nameless[-1][0] != path else ():
+        if path.name.lower().endswith((".mrk.json", ".txt")):  # formats that hold no identifier
+            nameless += [(path, trace) for trace in traces.values()]
+            continue
+        for case, trace in traces.items():
             cases.setdefault(case, []).append((path.name, trace))
     for path, trace in nameless:
         cases.setdefault(_case_of(path, trace, cases), []).append((path.name, trace))
@@ -177,7 +179,9 @@ def _case_of(path: Path, trace: Trace, cases: dict[str, list[tuple[str, Trace]]]
     """Name the case of a file that holds no identifier: as in a batch, or by the same prediction in other files."""
     stem = path.name[: -len(".mrk.json" if path.name.lower().endswith(".json") else ".txt")]
     digest = trace.record.get("prediction_sha256")
-    for case, found in cases.items() if stem not in cases and digest else ():
+    if stem in cases or not digest:
+        return stem
+    for case, found in cases.items():
         if any(other.record.get("prediction_sha256") == digest for _, other in found):
             return case
     return stem
