@@ -76,9 +76,7 @@ def scans_for(options: argparse.Namespace, part: str) -> Scans:
 
 def _shape(options: argparse.Namespace, cache: Path, bundle: Bundle) -> tuple[ShapeRegression, int]:
     """Fit the shape regression; returns it with the number of scans."""
-    sources = [scans_of_options(options, folder) for folder in options.shape_data]
-    folders = [folder for source in sources for folder in source.folders]
-    return fit_shape(bundle, folders, cache, options.jobs, sources[0].reader)
+    return fit_shape(bundle, [scans_of_options(options, folder) for folder in options.shape_data], cache, options.jobs)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -34,6 +34,7 @@ from PALNetLandmarksLib.engine.shape_regression import (
 from PALNetLandmarksLib.errors import InputError, LandmarkingError
 from PALNetLandmarksLib.files import atomic_write
 from training_tools.datasets import Reader
+from training_tools.scan_sources import Scans
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -87,13 +88,13 @@ _worker: Any = None
 class _Worker:
     """A model in a process of its own."""
 
-    def __init__(self, bundle: str, cache: str, reader: Reader | None) -> None:
+    def __init__(self, bundle: str, cache: str) -> None:
         from PALNetLandmarksLib.engine.predictor import Predictor
 
         self.predictor = Predictor(load_bundle(bundle), "cpu", threads=1)
-        self.cache, self.reader = Path(cache), reader
+        self.cache = Path(cache)
 
-    def prepare(self, folder: Path) -> tuple[str, Path | None, str]:
+    def prepare(self, folder: Path, reader: Reader | None) -> tuple[str, Path | None, str]:
         from PALNetLandmarksLib.engine.reading import read_scan
         from PALNetLandmarksLib.engine.registration import register
         from PALNetLandmarksLib.engine.rigid import apply_transform
@@ -101,7 +102,7 @@ class _Worker:
 
         bundle = self.predictor.bundle
         try:
-            subject = read_subject(folder, bundle.protocol, self.reader)
+            subject = read_subject(folder, bundle.protocol, reader)
             digest = hashlib.sha256(subject.mesh.read_bytes())
             digest.update(subject.landmarks.tobytes() + subject.visible.tobytes() + bundle.weights_sha256.encode())
             stored = self.cache / f"{digest.hexdigest()[:32]}.npz"
@@ -140,13 +141,13 @@ class _Worker:
         return apply_transform(invert_rigid(located.scan_to_reference), again)
 
 
-def _start(bundle: str, cache: str, reader: Reader | None) -> None:
+def _start(bundle: str, cache: str) -> None:
     global _worker
-    _worker = _Worker(bundle, cache, reader)
+    _worker = _Worker(bundle, cache)
 
 
-def _prepare(folder: Path) -> tuple[str, Path | None, str]:
-    found: tuple[str, Path | None, str] = _worker.prepare(folder)
+def _prepare(place: tuple[Path, Reader | None]) -> tuple[str, Path | None, str]:
+    found: tuple[str, Path | None, str] = _worker.prepare(*place)
     return found
 
 
@@ -284,23 +285,19 @@ def _table(
     return _Table(np.stack(features), wanted, np.concatenate(marked))
 
 
-def fit_shape(
-    bundle: Bundle, folders: Sequence[Path], cache: Path, jobs: int = 2, reader: Reader | None = None
-) -> tuple[ShapeRegression, int]:
+def fit_shape(bundle: Bundle, scans: Sequence[Scans], cache: Path, jobs: int = 2) -> tuple[ShapeRegression, int]:
     """Fit the shape regression of a model.
 
     Parameters
     ----------
     bundle : Bundle
         Its own shape regression, if any, is not used.
-    folders : sequence of Path
-        Annotated scans that the network was not trained on.
+    scans : sequence of Scans
+        Annotated scans that the network was not trained on; each part may have a layout of its own.
     cache : Path
         Folder for the prepared scans; the same scans of the same model are not done again.
     jobs : int
         Processes.
-    reader : Reader, optional
-        How to read the scans.
 
     Returns
     -------
@@ -314,17 +311,18 @@ def fit_shape(
         If there are fewer than 50 scans that the program can register.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    spread: dict[str, Any] = {"initializer": _start, "initargs": (str(bundle.path), str(cache), reader)}
+    spread: dict[str, Any] = {"initializer": _start, "initargs": (str(bundle.path), str(cache))}
     hint = "Start the command again with a smaller --jobs."
     paths: list[Path] = []
     failures: list[str] = []
-    for name, path, code in as_completed(_prepare, folders, jobs, **spread, hint=hint, code="shape.process"):
+    places = [(folder, part.reader) for part in scans for folder in part.folders]
+    for name, path, code in as_completed(_prepare, places, jobs, **spread, hint=hint, code="shape.process"):
         if path is None:
             failures.append(f"{name} ({code})")
         else:
             paths.append(path)
     if failures:
-        logger.warning("%d of %d scans left out: %s", len(failures), len(folders), ", ".join(sorted(failures)))
+        logger.warning("%d of %d scans left out: %s", len(failures), len(places), ", ".join(sorted(failures)))
     if len(paths) < LEAST_SCANS:
         raise InputError(
             f"The shape regression needs {LEAST_SCANS} scans; only {len(paths)} could be used.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .files import PathLike, read_text
+from .files import PathLike, json_sha256, read_text
 from .protocol_checks import (
     Problems,
     Row,
@@ -217,8 +216,7 @@ class Protocol:
     @functools.cached_property
     def sha256(self) -> str:
         """SHA-256 of :meth:`to_dict` as JSON with sorted keys and without spaces, in ASCII."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+        return json_sha256(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Give the protocol as plain data for JSON; :meth:`from_dict` makes it again."""

@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from PALNetLandmarksLib.engine.rigid import random_rotation
 from PALNetLandmarksLib.landmark_files import read_landmarks
 from PALNetLandmarksLib.resources import resources_dir, sample_scans
 from Testing.unit.annotated_faces import thinned
+from Testing.worker_line import WorkerLine
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: Seconds after which a process counts as hanging; the machine may be busy.
@@ -232,7 +232,7 @@ def differences(expected: Mapping[str, str], folder: Path) -> list[str]:
     return problems
 
 
-class Engine:
+class Engine(WorkerLine):
     """A real engine process and a mesh folder for it, as 3D Slicer has them."""
 
     def __init__(self, folder: Path, *, environment_: Mapping[str, str] | None = None, before: Any = None) -> None:
@@ -240,34 +240,11 @@ class Engine:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "engine.log"
         with open(self.log, "ab") as errors:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "PALNetLandmarksLib.engine.worker"], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=errors, env=environment_ or environment(), preexec_fn=before,
             )  # fmt: skip
-        self.events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._number = 0
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        try:
-            for line in self.process.stdout:
-                self.events.put(json.loads(line))
-        except (ValueError, OSError):
-            pass
-        self.events.put(None)
-
-    def raw(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(data)
-        self.process.stdin.flush()
-
-    def send(self, command: str, **facts: Any) -> int:
-        """Send a request; returns its number."""
-        self._number += 1
-        self.raw(json.dumps({"id": self._number, "command": command, **facts}).encode() + b"\n")
-        return self._number
+        super().__init__(process)
 
     def answers(self, number: Any, seconds: float = HANGS) -> list[dict[str, Any]]:
         """Return the events of a request up to its answer; the last is ``ended`` when the process ended."""

@@ -24,7 +24,7 @@ def grid(size: float = 40.0, cells: int = 40) -> tuple[np.ndarray, np.ndarray, n
 
 
 def test_points_lie_on_the_surface_and_cover_it_evenly() -> None:
-    points, normals = sample_surface(*grid(), count=1600, seed=0)
+    points, normals, _ = sample_surface(*grid(), 1.0)
     assert points.shape == (1600, 3)
     assert np.abs(points[:, 2]).max() == 0.0
     np.testing.assert_allclose(normals, np.tile([0.0, 0.0, 1.0], (1600, 1)))
@@ -36,8 +36,8 @@ def test_points_lie_on_the_surface_and_cover_it_evenly() -> None:
 def test_sample_moves_with_the_surface() -> None:
     vertices, triangles, normals = grid()
     rotation = random_rotation(np.random.default_rng(1))
-    points, _ = sample_surface(vertices, triangles, normals, 500, seed=3)
-    turned, turned_normals = sample_surface(vertices @ rotation.T, triangles, normals @ rotation.T, 500, seed=3)
+    points, _, _ = sample_surface(vertices, triangles, normals, 3.2, seed=3)
+    turned, turned_normals, _ = sample_surface(vertices @ rotation.T, triangles, normals @ rotation.T, 3.2, seed=3)
     np.testing.assert_allclose(turned, points @ rotation.T, atol=1e-9)
     np.testing.assert_allclose(turned_normals, np.tile(rotation[:, 2], (500, 1)), atol=1e-9)
 
@@ -45,7 +45,7 @@ def test_sample_moves_with_the_surface() -> None:
 def test_large_triangles_get_points_by_their_area() -> None:
     vertices = np.array([[0.0, 0, 0], [30, 0, 0], [0, 30, 0], [100, 0, 0], [110, 0, 0], [100, 10, 0]])
     triangles = np.array([[0, 1, 2], [3, 4, 5]])
-    points, _ = sample_surface(vertices, triangles, np.tile([0.0, 0, 1], (6, 1)), 1000)
+    points, _, _ = sample_surface(vertices, triangles, np.tile([0.0, 0, 1], (6, 1)), 0.5)
     assert abs((points[:, 0] < 50).sum() - 900) <= 1
 
 
@@ -59,7 +59,27 @@ def test_cloud_is_cut_to_the_box_of_the_landmarks() -> None:
     assert aligned[:, :2].min() > 190 - 36
     assert aligned[:, :2].max() < 210 + 36
     assert len(cloud.points) == pytest.approx(84.0**2 / 2.0, rel=0.1)
-    assert len(cloud.coarse.points) == -(-len(cloud.points) // COARSE_STEP)
+    assert len(cloud.coarse.points) == pytest.approx(len(cloud.points) / COARSE_STEP, rel=0.1)
+
+
+def test_where_the_scan_is_cut_moves_no_point() -> None:
+    vertices, triangles, _ = grid(400.0, 100)
+    mean = np.array([[190.0, 190.0, 0.0], [210.0, 210.0, 0.0]])
+    cut = np.eye(4)
+    cut[:3, 3] = [0.0, 3.0, 0.0]
+    one, other = (face_cloud(vertices, triangles, pose, mean) for pose in (np.eye(4), cut))
+    for first, second in ((one, other), (one.coarse, other.coarse)):
+        both = {tuple(point) for point in first.points} & {tuple(point) for point in second.points}
+        assert len(first.points) > len(both) > 0.9 * len(first.points)
+
+
+def test_what_is_far_away_costs_nothing() -> None:
+    vertices, triangles, _ = grid(400.0, 100)
+    wall = np.array([[3e6, 0.0, 0.0], [3e6, 3e6, 0.0], [3e6, 0.0, 3e6]])
+    mean = np.array([[190.0, 190.0, 0.0], [210.0, 210.0, 0.0]])
+    far = np.append(triangles, [[len(vertices) + k for k in range(3)]], axis=0)
+    cloud = face_cloud(np.concatenate([vertices, wall]), far, np.eye(4), mean)
+    np.testing.assert_array_equal(cloud.points, face_cloud(vertices, triangles, np.eye(4), mean).points)
 
 
 def test_nearest_repeats_points_of_a_tiny_cloud() -> None:

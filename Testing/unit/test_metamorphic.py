@@ -22,13 +22,15 @@ from PALNetLandmarksLib.engine.scan import Scan
 from PALNetLandmarksLib.resources import sample_scans
 
 SCANS = {"sample": sample_scans()[0], "small": Path(__file__).parents[1] / "data" / "faces" / "small" / "mesh.ply"}
-RESAMPLED_MEAN_MM = 1.0
-"""Mean move allowed where other points are sampled; 0.5 on both scans when this was written."""
+RESAMPLED_MEAN_MM = 0.8
+"""Mean move allowed where other points are sampled; 0.3 to 0.6 on both scans when this was written."""
+MOVED_MEAN_MM = 0.3
+"""The same where nearly all points are the same, since they are drawn along the surface's own axes; 0.05 to 0.2."""
+ROUNDED_MEAN_MM = 0.15
+"""The same where coordinates only differ by their rounding; 0.05."""
 ALWAYS_MM = 5.0
 """A landmark may move so far then, or twice as far as its expected error, whichever is more: on an ear, it may come to
 lie on the next fold (3.4 mm on the sample scan)."""
-ROUNDED_MEAN_MM = 0.3
-"""The same where coordinates only differ by their rounding: a few points are sampled elsewhere, most are the same."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def test_landmarks_move_with_the_scan(predictor: Predictor, prediction: Predicti
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = random_rotation(generator), generator.uniform(-500, 500, 3)
     moved = predictor.predict(scan_from_arrays(apply_transform(pose, scan.vertices), scan.triangles))
-    agree(prediction, apply_transform(invert_rigid(pose), moved.landmarks.positions), RESAMPLED_MEAN_MM)
+    agree(prediction, apply_transform(invert_rigid(pose), moved.landmarks.positions), MOVED_MEAN_MM)
 
 
 def test_subdivision_changes_nothing(predictor: Predictor, prediction: Prediction, scan: Scan) -> None:

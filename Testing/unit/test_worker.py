@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -31,17 +29,18 @@ from PALNetLandmarksLib.engine.worker_tasks import ears_in_view, guess_unit
 from PALNetLandmarksLib.errors import CancelledError, InputError
 from PALNetLandmarksLib.protocol import load_protocol
 from PALNetLandmarksLib.resources import sample_scans
+from Testing.worker_line import WorkerLine
 
 LIBRARY = Path(__file__).resolve().parents[2] / "PALNetLandmarks"
 
 
-class Engine:
+class Engine(WorkerLine):
     """A worker process and what it said."""
 
     def __init__(self, folder: Path, *arguments: str, code: str = "") -> None:
         command = [sys.executable, "-c", code] if code else [sys.executable, "-m", *arguments]
         self.errors = open(folder / "stderr.txt", "wb")  # noqa: SIM115
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -49,34 +48,14 @@ class Engine:
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(LIBRARY)},
         )
-        self.lines: list[bytes] = []
-        self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._folder = folder
-        self._number = 0
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            self._events.put(json.loads(line))
-        self._events.put(None)
-
-    def raw(self, data: bytes) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(data)
-        self.process.stdin.flush()
-
-    def send(self, command: str, **facts: Any) -> int:
-        self._number += 1
-        self.raw(json.dumps({"id": self._number, "command": command, **facts}).encode() + b"\n")
-        return self._number
+        super().__init__(process)
 
     def next(self, *kinds: str, number: Any = ..., seconds: float = 30.0) -> dict[str, Any]:
         """Wait for the next event of some kinds, and of a request if its number is given."""
         limit = time.monotonic() + seconds
         while True:
-            event = self._events.get(timeout=max(limit - time.monotonic(), 0.01))
+            event = self.events.get(timeout=max(limit - time.monotonic(), 0.01))
             assert event is not None, "the worker ended"
             if event["event"] in kinds and number in (..., event["id"]):
                 return event

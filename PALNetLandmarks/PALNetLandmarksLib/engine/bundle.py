@@ -24,7 +24,7 @@ from PALNetLandmarksLib.engine.networks import build_network
 from PALNetLandmarksLib.engine.registration import Reference
 from PALNetLandmarksLib.engine.shape_regression import ShapeRegression
 from PALNetLandmarksLib.errors import BundleError, LandmarkingError
-from PALNetLandmarksLib.files import atomic_write
+from PALNetLandmarksLib.files import atomic_write, json_sha256
 from PALNetLandmarksLib.protocol import Protocol
 from PALNetLandmarksLib.resources import bundled_models
 
@@ -209,8 +209,7 @@ def deciding_sha256(description: Mapping[str, Any]) -> str:
     """
     counts = {key: description[key] for key in ("network", "protocol", "projection", "confidence", "missing")}
     files = {name: digest for name, digest in description["files"].items() if name != CARD}
-    text = json.dumps({**counts, "files": files}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return json_sha256({**counts, "files": files})
 
 
 def verify_bundle(path: str | Path) -> list[str]:

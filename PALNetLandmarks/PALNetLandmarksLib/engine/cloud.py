@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,17 @@ IntArray = NDArray[np.int64]
 AREA_PER_POINT = 2.0
 """Surface that one point of the fine cloud stands for, mm²; 256 points then cover a disc of about 13 mm radius."""
 
+FEWEST_POINTS, MOST_POINTS = 2_000, 120_000
+"""Where the density gives fewer or more points than that, it gives way."""
+
 COARSE_STEP = 4
 """Every fourth point makes the coarse cloud: 256 of them cover a disc of about 26 mm radius."""
 
 CROP_MARGIN = 30.0
 """Surface kept round the box of the mean landmarks, mm: the registration may be off by 10 mm, and ears stand out."""
+
+NEIGHBOURHOOD = 1_000.0
+"""What lies farther outside that, mm, is no part of the person; it would only cost memory."""
 
 PIXEL = 3.0
 """Width of a pixel of the views that tell what is seen from outside, mm: wider than the spacing of the points."""
@@ -51,11 +58,14 @@ class SurfaceCloud:
         Unit normals, pointing out of the head.
     vertices : (m, 3) float64, optional
         Vertices of the mesh that the points were sampled from, as far as it lies where the face is.
+    strips : (n,) int64, optional
+        Strip of the surface that each point stands for, see `sample_surface`; default: one after the other.
     """
 
     points: FloatArray
     normals: FloatArray
     vertices: FloatArray | None = None
+    strips: IntArray | None = None
 
     @cached_property
     def tree(self) -> cKDTree:
@@ -65,7 +75,9 @@ class SurfaceCloud:
     @cached_property
     def coarse(self) -> SurfaceCloud:
         """Every fourth point, for patches that see further at the same cost."""
-        return SurfaceCloud(self.points[::COARSE_STEP], self.normals[::COARSE_STEP])
+        strips = np.arange(len(self.points)) if self.strips is None else self.strips
+        chosen = strips % COARSE_STEP == 0
+        return SurfaceCloud(self.points[chosen], self.normals[chosen])
 
     def nearest(self, centres: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
         """Return the ``count`` nearest points and their normals round each centre.
@@ -86,13 +98,35 @@ class SurfaceCloud:
         return self.points[index], self.normals[index]
 
 
+class Samples(NamedTuple):
+    """Points sampled from a surface.
+
+    Attributes
+    ----------
+    points, normals : (n, 3) float64
+    strips : (n,) int64
+        From which of the equal strips of the surface each point was drawn; ascending.
+    """
+
+    points: FloatArray
+    normals: FloatArray
+    strips: IntArray
+
+
 def sample_surface(
-    vertices: FloatArray, triangles: IntArray, normals: FloatArray | None, count: int, seed: int = 0
-) -> tuple[FloatArray, FloatArray]:
+    vertices: FloatArray,
+    triangles: IntArray,
+    normals: FloatArray | None,
+    area_per_point: float,
+    *,
+    keep: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> Samples:
     """Sample a surface by systematic steps along its cumulative area.
 
-    Each triangle gets its expected number of points give or take one, in the mesh's own order: the result is even
-    where triangles are small, costs one pass, and does not depend on the pose of the scan.
+    The triangles, in their order, are cut into strips of equal area, and each strip gets a point: the result is even
+    where strips are compact, costs one pass, and depends neither on the pose of the scan nor on ``keep``, so that two
+    cuts of a scan have the same points wherever both are.
 
     Parameters
     ----------
@@ -100,19 +134,23 @@ def sample_surface(
     triangles : (m, 3) int64
     normals : (n, 3) float64 or None
         Normals of the vertices, interpolated in the triangles; without them a point has the normal of its triangle.
-    count : int
+    area_per_point : float
+        Area of a strip, in the square of the vertices' unit.
+    keep : (m,) bool, optional
+        Triangles to sample; default: all.
     seed : int
 
     Returns
     -------
-    points, normals : (count, 3) float64
+    Samples
     """
     facets = triangle_normals(vertices, triangles)
     cumulative = np.cumsum(0.5 * np.sqrt(np.einsum("nd,nd->n", facets, facets)))
-    generator = np.random.default_rng(seed)
-    steps = (np.arange(count) + generator.random(count)) * (cumulative[-1] / count)
-    chosen = np.minimum(np.searchsorted(cumulative, steps), len(triangles) - 1)
-    weights = generator.random((count, 2))
+    # A row of three numbers for each strip: they do not depend on how many strips follow.
+    random = np.random.default_rng(seed).random((int(np.ceil(cumulative[-1] / area_per_point)), 3))
+    chosen = np.searchsorted(cumulative, (np.arange(len(random)) + random[:, 0]) * area_per_point)
+    strips = np.flatnonzero(chosen < len(triangles) if keep is None else np.append(keep, False)[chosen])
+    chosen, weights = chosen[strips], random[strips, 1:]
     outside = weights.sum(axis=1) > 1.0
     weights[outside] = 1.0 - weights[outside]
     barycentric = np.column_stack([1.0 - weights.sum(axis=1), weights])[:, :, None]
@@ -120,7 +158,7 @@ def sample_surface(
     points = (vertices[corners] * barycentric).sum(axis=1)
     directions = facets[chosen] if normals is None else (normals[corners] * barycentric).sum(axis=1)
     length = np.linalg.norm(directions, axis=1, keepdims=True)
-    return points, directions / np.maximum(length, 1e-12)
+    return Samples(points, directions / np.maximum(length, 1e-12), strips)
 
 
 def seen_from_outside(points: FloatArray) -> NDArray[np.bool_]:
@@ -191,19 +229,25 @@ def face_cloud(
     aligned = apply_transform(scan_to_reference, vertices)
     low, high = mean_landmarks.min(axis=0) - CROP_MARGIN, mean_landmarks.max(axis=0) + CROP_MARGIN
     inside = ((aligned >= low) & (aligned <= high)).all(axis=1)
-    kept = triangles[inside[triangles].any(axis=1)]
+    near = ((aligned >= low - NEIGHBOURHOOD) & (aligned <= high + NEIGHBOURHOOD)).all(axis=1)
+    if not near.all():
+        triangles = triangles[near[triangles].all(axis=1)]
+    keep = inside[triangles].any(axis=1)
+    kept = triangles[keep]
     if len(kept) < 100:
         raise RegistrationError(
             "After the alignment hardly any surface lies where the face should be.",
             "Check that the scan shows a face, or give three picked points with --init.",
             code="registration.empty_face",
         )
+    area = float(triangle_areas(vertices, kept).sum())
+    area_per_point = float(np.clip(area_per_point, area / MOST_POINTS, area / FEWEST_POINTS))
     used, kept = np.unique(kept, return_inverse=True)
     kept = kept.reshape(-1, 3)
-    vertices = vertices[used]
-    area = float(triangle_areas(vertices, kept).sum())
-    count = int(np.clip(area / area_per_point, 2_000, 120_000))
-    at_vertices = None if facet_normals else vertex_normals(vertices, kept)
-    points, normals = sample_surface(vertices, kept, at_vertices, count, seed)
-    seen = seen_from_outside(apply_transform(scan_to_reference, points))
-    return SurfaceCloud(points[seen], normals[seen], vertices)
+    at_vertices = None
+    if not facet_normals:
+        at_vertices = np.zeros_like(vertices)
+        at_vertices[used] = vertex_normals(vertices[used], kept)
+    sampled = sample_surface(vertices, triangles, at_vertices, area_per_point, keep=keep, seed=seed)
+    seen = seen_from_outside(apply_transform(scan_to_reference, sampled.points))
+    return SurfaceCloud(sampled.points[seen], sampled.normals[seen], vertices[used], sampled.strips[seen])
