@@ -390,7 +390,9 @@ def test_symbolic_link(tmp_path: Path) -> None:
 def test_cut_off_file_is_never_silently_shorter(tmp_path: Path, kind: str, tenth: int) -> None:
     content = CONTENTS[kind]
     data = content.encode() if isinstance(content, str) else content
-    path = save(tmp_path, f"scan.{kind}", data[: len(data) * tenth // 10])
+    cut = data[: len(data) * tenth // 10]
+    # An OBJ file that ends where a line ends says nothing of what is lost.
+    path = save(tmp_path, f"scan.{kind}", cut.rstrip(b"\n") if kind == "obj" else cut)
     try:
         scan = read_scan(path, texture=False)
     except InputError as error:
