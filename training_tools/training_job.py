@@ -23,12 +23,12 @@ from PALNetLandmarksLib.engine.bundle import load_bundle
 from PALNetLandmarksLib.engine.processes import end_with_parent
 from PALNetLandmarksLib.engine.rigid import apply_transform
 from PALNetLandmarksLib.errors import InputError, LandmarkingError, UsageError
-from PALNetLandmarksLib.files import atomic_write
+from PALNetLandmarksLib.files import atomic_write, sole_writer
 from PALNetLandmarksLib.protocol import Protocol
 from training_tools.alignment import prepared_subject, registered_transform
 from training_tools.dataset import CanonicalSubject, mean_landmarks, read_subject, symmetric
 from training_tools.datasets import Reader
-from training_tools.distributed import joined
+from training_tools.distributed import Team, joined
 from training_tools.memory import process_died
 from training_tools.recipes import Recipe, recipe_for
 from training_tools.reference_file import ReferenceFile, read_reference, write_reference
@@ -212,10 +212,10 @@ def run_training(job: TrainingJob, jobs: int = 1) -> Path:
     Raises
     ------
     UsageError
-        If the folder holds another training.
+        If the folder holds another training, or another process is at it.
     """
     job.run.mkdir(parents=True, exist_ok=True)
-    with joined(job.settings.device) as team:
+    with joined(job.settings.device) as team, _sole_training(job.run, team):
         description = describe(job)
         if team.leads:
             check_same(job.run, description)
@@ -238,6 +238,17 @@ def run_training(job: TrainingJob, jobs: int = 1) -> Path:
             np.asarray(job.protocol.mirror), job.settings, weights=weights,
         )  # fmt: skip
         return best
+
+
+def _sole_training(run: Path, team: Team) -> contextlib.AbstractContextManager[None]:
+    if not team.leads:
+        return contextlib.nullcontext()
+    return sole_writer(
+        run / "training.lock",
+        f"Another process is training in '{run.name}'.",
+        "Wait for it, or choose another folder.",
+        "training.locked",
+    )
 
 
 def describe(job: TrainingJob) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn, Set, Tuple, Union
 
-from .errors import InputError
+from .errors import InputError, UsageError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -138,6 +138,54 @@ def file_sha256(path: PathLike) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def try_lock(file: IO[Any]) -> bool:
+    """Lock a file for as long as it is open; the system lets go of it when the process ends, however it does.
+
+    Returns
+    -------
+    bool
+        False when another process has it.
+    """
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def sole_writer(path: PathLike, problem: str, hint: str, code: str) -> Iterator[None]:
+    """Keep other processes that ask for the same lock file out. It goes at the end; a killed process holds nothing.
+
+    Raises
+    ------
+    UsageError
+        With ``problem``, ``hint`` and ``code``, when another process has it.
+    """
+    with open(path, "a+b") as file:
+        free = try_lock(file)
+        if free:
+            # Who just ended took the file away after we had opened it: what we hold then guards nothing.
+            try:
+                free = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+            except OSError:
+                free = False
+        if not free:
+            raise UsageError(problem, hint, code=code)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows does not remove open files: there it stays
+                os.unlink(path)
 
 
 def json_sha256(data: Any) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from PALNetLandmarksLib.engine.bundle import load_bundle
 from PALNetLandmarksLib.errors import BundleError, InputError
+from PALNetLandmarksLib.files import sole_writer
 from training_tools.__main__ import main
 from training_tools.bundling import check_in_fresh_process, curves, finished_training
 from training_tools.model_card import model_card
@@ -213,3 +214,14 @@ def test_a_full_disk_anywhere_is_one_line(
     assert main([*train_words(data, tmp_path / "run"), "--cache", str(tmp_path / "cache")]) == 3
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert error == ["error: 'a.npy': No space left on device. Check free space and permissions."]
+
+
+def test_two_trainings_do_not_write_to_one_folder(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with sole_writer(run / "training.lock", "", "", ""):
+        assert main(train_words(data, run)) == 2
+    assert "Another process is training in 'run'" in capsys.readouterr().err
+    assert not list(run.glob("*.safetensors")) and not (run / "training.lock").exists()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any
 
 from PALNetLandmarksLib.batch_tables import KEY_FILE, REVIEW_FILE, STATUS_FILE
 from PALNetLandmarksLib.errors import InputError, UsageError
-from PALNetLandmarksLib.files import read_text
+from PALNetLandmarksLib.files import read_text, sole_writer
 from PALNetLandmarksLib.spreadsheet import parse_table, write_table
 
 LOCK_FILE = ".palnet-batch.lock"
@@ -150,41 +148,11 @@ def _read(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     return [row for _, row in rows]
 
 
-@contextlib.contextmanager
-def batch_lock(folder: Path) -> Iterator[None]:
-    """Keep a second batch out of the same output folder. The system frees the lock when the process ends, however.
-
-    Raises
-    ------
-    UsageError
-        When another batch has it.
-    """
-    path = folder / LOCK_FILE
-    with open(path, "a+b") as file:
-        try:
-            _lock(file)
-            # A batch that just ended took the file away after we had opened it: what we hold then guards nothing.
-            if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                raise FileNotFoundError
-        except OSError as error:
-            raise UsageError(
-                "Another batch is writing to this output folder.",
-                "Wait for it, or choose another folder.",
-                code="batch.locked",
-            ) from error
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # Windows does not remove open files: there it stays
-                os.unlink(path)
-
-
-def _lock(file: IO[Any]) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    else:
-        import fcntl
-
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+def batch_lock(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep a second batch out of the same output folder."""
+    return sole_writer(
+        folder / LOCK_FILE,
+        "Another batch is writing to this output folder.",
+        "Wait for it, or choose another folder.",
+        "batch.locked",
+    )

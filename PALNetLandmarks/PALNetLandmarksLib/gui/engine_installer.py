@@ -19,7 +19,7 @@ from typing import IO, Any, Optional
 import qt
 
 from PALNetLandmarksLib.errors import InputError, LandmarkingError
-from PALNetLandmarksLib.files import atomic_write, raise_write_error
+from PALNetLandmarksLib.files import atomic_write, raise_write_error, try_lock
 from PALNetLandmarksLib.landmarks import utc_text
 
 from .engine_environment import MARKER, EngineEnvironment
@@ -27,7 +27,6 @@ from .engine_packages import Plan, plan, size_text
 from .engine_pip import pip_failure, without_password
 from .engine_process import ChildProcess, in_own_group
 from .engine_results import Failure, cancelled
-from .engine_transfer import try_lock
 from .engine_trial import Trial
 from .signals import Signal, connect
 from .text import _

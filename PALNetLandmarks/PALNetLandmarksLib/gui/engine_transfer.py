@@ -10,9 +10,11 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import IO, Optional
 
 import numpy as np
+
+from PALNetLandmarksLib.files import try_lock
 
 from .mesh import Mesh
 
@@ -124,25 +126,3 @@ def sweep(base: Path) -> int:
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
-
-
-def try_lock(file: IO[Any]) -> bool:
-    """Lock a file for as long as it is open; the system lets go of it when the process ends, however it does.
-
-    Returns
-    -------
-    bool
-        False when another process has it.
-    """
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
