@@ -27,6 +27,7 @@ def add_fold_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--projection", default="surface", choices=("surface", "nearest_vertex", "vertex_centroid"))
     parser.add_argument("--only-fold", type=int, help="do this fold only, from 1, to spread the work over machines")
     parser.add_argument("--jobs", type=int, default=2, help="processes that read and predict scans (default 2)")
+    parser.add_argument("--shape", action="store_true", help="fit a shape regression to the scans of each training")
     parser.add_argument("--no-pictures", action="store_true", help="leave out the pictures of cases")
     add_training_arguments(parser)
 
@@ -54,6 +55,7 @@ def plan_of(options: argparse.Namespace, name: str, output: Path) -> CrossValida
         projection=options.projection,
         jobs=options.jobs,
         reader=scans.reader,
+        shape=options.shape,
     )
 
 

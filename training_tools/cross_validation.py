@@ -10,8 +10,10 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from training_tools.evaluate_command import evaluate_bundle
 from training_tools.reference_file import ReferenceFile
 from training_tools.results_file import RESULTS, Evaluation, read_results, write_results
 from training_tools.scan_sources import Scans
+from training_tools.shape_fitting import fit_shape
 from training_tools.splits import Split, folds
 from training_tools.training import TrainingSettings
 from training_tools.training_job import NetworkChoice, TrainingJob, describe, run_training
@@ -56,6 +59,8 @@ class CrossValidation:
         Processes that read and predict scans.
     reader : Reader, optional
         How to read the scans; told from their places by default.
+    shape : bool
+        Fit a shape regression to the scans that each fold trains on.
     """
 
     name: str
@@ -72,6 +77,7 @@ class CrossValidation:
     projection: str = "surface"
     jobs: int = 1
     reader: Reader | None = None
+    shape: bool = False
 
     def splits(self) -> list[Split]:
         """Return the folds; they depend on names, seed and shares only, so that all models see the same."""
@@ -160,6 +166,7 @@ def _key(plan: CrossValidation, number: int, split: Split) -> str:
     """Return the digest of all that a fold's result depends on, scans by name."""
     description: dict[str, Any] = describe(fold_job(plan, number, split))
     description |= {"test": list(split.test), "projection": plan.projection}
+    description |= {"shape": True} if plan.shape else {}
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
@@ -188,7 +195,13 @@ def _fold(plan: CrossValidation, number: int, split: Split) -> Evaluation:
     run_training(job, plan.jobs)
     identity = Identity(f"{plan.name}-fold{number}", title=f"{plan.name}, fold {number}", projection=plan.projection,
                         training_data="Scans of the other folds.")  # fmt: skip
-    calibrated_bundle(finished_training(job.run), folder / "bundle", job.validation, identity, plan.jobs, plan.reader)
+    shape_from, prepared = None, folder / "shape"
+    if plan.shape:
+        scans = [Scans(tuple(job.training), plan.reader)]
+        shape_from = partial(fit_shape, scans=scans, cache=prepared, jobs=plan.jobs)
+    calibrated_bundle(
+        finished_training(job.run), folder / "bundle", job.validation, identity, plan.jobs, plan.reader, shape_from
+    )
     tested = evaluate_bundle(
         load_bundle(folder / "bundle"),
         Scans(tuple(place[name] for name in split.test), plan.reader),
@@ -200,5 +213,6 @@ def _fold(plan: CrossValidation, number: int, split: Split) -> Evaluation:
     write_results(folder / RESULTS, tested)
     # Up to a gigabyte, and of no use any more.
     (job.run / "checkpoint.safetensors").unlink(missing_ok=True)
+    shutil.rmtree(prepared, ignore_errors=True)
     logger.info("fold %d: %d of %d test scans failed", number, len(tested.failed), len(tested.results))
     return tested

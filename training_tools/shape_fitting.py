@@ -44,7 +44,7 @@ TEMPLATE_POINTS = 1000
 NEAR_LANDMARKS_MM = 30.0
 LEAST_SCANS = 50
 FOLDS = 4
-PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0)
+PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 TOLERATED = 1.01
 """The largest penalty is taken whose error is within one per cent of the least: other faces and scanners differ more
 from those it is fitted to than these from each other."""
@@ -293,7 +293,8 @@ def fit_shape(bundle: Bundle, scans: Sequence[Scans], cache: Path, jobs: int = 2
     bundle : Bundle
         Its own shape regression, if any, is not used.
     scans : sequence of Scans
-        Annotated scans that the network was not trained on; each part may have a layout of its own.
+        Annotated scans that the network was not trained on, or, where these are few, those that it was trained on; each
+        part may have a layout of its own.
     cache : Path
         Folder for the prepared scans; the same scans of the same model are not done again.
     jobs : int

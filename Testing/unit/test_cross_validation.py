@@ -100,8 +100,9 @@ def test_finished_folds_are_not_done_again(tmp_path: Path, trained: list[Trainin
         {"settings": TrainingSettings(preset=replace(PRESETS["paper"], epochs=7))},
         {"projection": "nearest_vertex"},
         {"scans": SCANS[:-2]},
+        {"shape": True},
     ],
-    ids=["network", "preset", "projection", "scans"],
+    ids=["network", "preset", "projection", "scans", "shape"],
 )
 def test_results_of_other_settings_are_not_taken_for_these(
     tmp_path: Path, trained: list[TrainingJob], further: dict[str, Any]
@@ -109,6 +110,22 @@ def test_results_of_other_settings_are_not_taken_for_these(
     cross_validate(plan(tmp_path))
     with pytest.raises(UsageError, match="other scans or settings"):
         cross_validate(plan(tmp_path, **further))
+
+
+def test_the_shape_regression_of_a_fold_sees_its_training_scans_only(
+    tmp_path: Path, trained: list[TrainingJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[tuple[Path, ...]] = []
+
+    def fit_shape(bundle: object, scans: list[Scans], cache: Path, jobs: int) -> None:
+        cache.mkdir()
+        fitted.append(scans[0].folders)
+
+    monkeypatch.setattr(module, "fit_shape", fit_shape)
+    monkeypatch.setattr(module, "calibrated_bundle", lambda *given: given[-1](None))
+    cross_validate(plan(tmp_path, shape=True))
+    assert fitted == [tuple(job.training) for job in trained]
+    assert not list(tmp_path.glob("fold*/shape"))
 
 
 def test_all_networks_see_the_same_folds(tmp_path: Path) -> None:
