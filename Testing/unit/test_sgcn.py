@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch_geometric.nn import GCNConv
 
 from PALNetLandmarksLib.engine.graphs import Graph, batch_graphs, neighbour_graph, padded
 from PALNetLandmarksLib.engine.networks import build_network, network_names
@@ -86,8 +85,11 @@ def test_coarse_layer_is_the_formula_on_the_complete_graph() -> None:
         torch.testing.assert_close(result, by_formula(one, layer.weight, layer.bias, complete_adjacency(nodes)))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch_geometric asks of torch while it is imported
 @pytest.mark.parametrize("coarse", [False, True])
 def test_layers_are_those_of_torch_geometric(coarse: bool) -> None:
+    from torch_geometric.nn import GCNConv  # takes two seconds
+
     features, starts, edges, member = face(1)
     given = features[0].double()
     graph, norm = fine_graph(starts, edges)
