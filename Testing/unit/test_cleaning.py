@@ -176,6 +176,32 @@ def test_branching_edges_and_loose_parts_are_kept() -> None:
     assert len(mesh.triangles) == len(TRIANGLES) + 5
 
 
+def test_specks_change_nothing_about_the_order_of_the_rest() -> None:
+    vertices, triangles = patch(40, 40)
+    generator = np.random.default_rng(0)
+    corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    specks = np.concatenate([corners + place for place in generator.uniform(-400, 400, (30, 3))])
+    alone = cleaned(vertices, triangles)
+    # Before the face in the file as well as after it.
+    both = cleaned(np.vstack([specks, vertices]), np.vstack([np.arange(90).reshape(-1, 3), triangles + 90]))
+    np.testing.assert_array_equal(both.vertices[:-90], alone.vertices)
+    np.testing.assert_array_equal(both.triangles[:-30], alone.triangles)
+    assert both.triangles[-30:].min() == len(alone.vertices)
+    after = len(vertices) + np.arange(90).reshape(-1, 3)[:, ::-1]
+    again = cleaned(np.vstack([vertices, specks[::-1]]), np.vstack([triangles, after]))
+    np.testing.assert_array_equal(again.vertices, both.vertices)
+    np.testing.assert_array_equal(again.triangles, both.triangles)
+
+
+def test_a_surface_all_in_pieces_has_no_specks() -> None:
+    vertices, triangles = patch(40, 40)
+    soup = vertices[triangles].reshape(-1, 3) + np.repeat(np.arange(len(triangles)) % 7 * 0.01, 3)[:, None]
+    mesh = cleaned(soup, np.arange(len(soup)).reshape(-1, 3))
+    along = mesh.vertices[mesh.triangles[:, 0]]
+    steps = np.linalg.norm(np.diff(along, axis=0), axis=1)
+    assert np.median(steps) < 0.1 * np.ptp(vertices[:, 0])
+
+
 def test_refusals() -> None:
     assert refusal(np.empty((0, 3)), np.empty((0, 3))) == "scan.no_vertices"
     assert refusal(VERTICES, np.empty((0, 3))) == "scan.point_cloud"

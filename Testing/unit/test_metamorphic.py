@@ -125,6 +125,20 @@ def test_subdivision_changes_nothing(predictor: Predictor, prediction: Predictio
     agree(prediction, predictor.predict(finer).landmarks.positions, RESAMPLED_MEAN_MM)
 
 
+def test_specks_before_the_face_hardly_move_a_landmark(
+    predictor: Predictor, prediction: Prediction, scan: Scan
+) -> None:
+    """Loose triangles, as scanners leave them in the air, change which points the registration sees, and no others."""
+    places = scan.vertices.mean(axis=0) + np.random.default_rng(4).uniform(-100.0, 100.0, (40, 1, 3))
+    corners = (places + [[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]).reshape(-1, 3)
+    loose = np.arange(len(corners)).reshape(-1, 3)
+    specked = scan_from_arrays(
+        np.concatenate([corners, scan.vertices]), np.concatenate([loose, scan.triangles + len(corners)])
+    )
+    assert len(specked.triangles) == len(scan.triangles) + 40
+    agree(prediction, predictor.predict(specked).landmarks.positions, MOVED_MEAN_MM)
+
+
 def test_mirror_image_swaps_left_and_right(predictor: Predictor, prediction: Prediction, scan: Scan) -> None:
     mirror = predictor.bundle.protocol.mirror
     image = scan.vertices * [-1.0, 1.0, 1.0]

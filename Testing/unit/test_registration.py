@@ -230,6 +230,60 @@ def test_evidence_counts_points_that_face_elsewhere(reference):
     assert turned.score < right.score - 5.0
 
 
+def beside(mesh):
+    """A head with something beside it, its middle 340 mm to the left of the head's, in a random pose."""
+    first = head()
+    aside = mesh.moved(np.block([[np.eye(3), np.array([[340.0], [12], [-105]])], [np.zeros(3), 1.0]]))
+    triangles = np.concatenate([first.triangles, aside.triangles + len(first.vertices)])
+    return Mesh(np.concatenate([first.vertices, aside.vertices]), triangles).moved(random_pose(6))
+
+
+def centred_head():
+    return Mesh(head((0.95, 1.04, 1.0)).vertices - [0, 12, -105], head().triangles)
+
+
+@pytest.mark.parametrize("turn", [(0, 0, 0), (0, 0.6, 0.4), (0, np.pi, 0), (1.3, 0, 2.0)])
+def test_tells_of_a_second_face(reference, turn):
+    turned = np.eye(4)
+    turned[:3, :3] = rotation_from_vector(np.array(turn))
+    assert register(beside(centred_head().moved(turned)), reference).second_face
+
+
+@pytest.mark.parametrize("name", ["sphere", "lump", "back of the head"])
+def test_what_resembles_a_face_beside_one_is_no_second_face(reference, name):
+    found = register(beside(objects()[name]), reference)
+    assert found.verdict == "good" and not found.second_face
+
+
+def test_what_does_not_resemble_a_face_beside_one_costs_no_fit(reference, monkeypatch):
+    fitted = []
+    candidates = module._candidates
+    monkeypatch.setattr(module, "_candidates", lambda *given: fitted.append(given) or candidates(*given))
+    found = register(beside(objects()["inside-out face"]), reference)
+    assert found.verdict == "good" and not found.second_face
+    assert len(fitted) == found.attempts
+
+
+def test_a_scan_is_described_once_for_both_faces(reference, monkeypatch):
+    described = []
+    describe = Sample.described
+    monkeypatch.setattr(Sample, "described", lambda *given: described.append(given) or describe(*given))
+    found = register(beside(centred_head()), reference)
+    assert found.second_face and len(described) == found.attempts
+
+
+def test_a_part_of_a_description_keeps_what_the_whole_says_of_its_points():
+    mesh = head()
+    whole = Sample(*even_points(mesh.vertices, mesh.triangles, 3000, 0)).described(8.0, 30.0)
+    chosen = whole.scan.points[:, 0] > 10.0
+    part = whole.part(chosen)
+    assert 0 < len(part.scan.points) < len(whole.scan.points)
+    np.testing.assert_array_equal(part.scan.points, whole.scan.points[chosen])
+    np.testing.assert_array_equal(part.scan.normals, whole.scan.normals[chosen])
+    np.testing.assert_array_equal(part.descriptors, whole.descriptors[chosen])
+    assert (part.spacing, part.radius) == (8.0, 30.0)
+
+
 def test_uses_the_sample_it_is_given(reference, monkeypatch):
     mesh = head().moved(random_pose(5))
     sample = even_points(mesh.vertices, mesh.triangles, 10_000, 0)

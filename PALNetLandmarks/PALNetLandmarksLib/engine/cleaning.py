@@ -23,6 +23,9 @@ FEWEST_TRIANGLES = 50
 MOST_NOT_FINITE = 0.05  # share of vertices
 # Area over the square of the longest edge below which a triangle is taken to have no area.
 _FLAT = 1e-10
+# A loose part with a smaller share of the triangles is a speck, unless specks have more than the second share of them:
+# then the surface itself is in pieces.
+_SPECK, _MOST_SPECKS = 0.001, 0.02
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def clean(raw: RawMesh) -> CleanMesh:
     are no finite numbers are dropped with their triangles; exactly equal vertices are merged; triangles without area
     and second copies of a triangle are dropped, and so are vertices without a triangle; triangles that face inwards
     are turned round. Small loose parts and edges of more than two triangles are kept. The rest is put into an order
-    that depends on the surface alone: however a program wrote the scan, later steps see the same bits.
+    that depends on the surface alone: however a program wrote the scan, later steps see the same bits. Specks come
+    last in it, so that points drawn from the rest are the same with and without them.
 
     Parameters
     ----------
@@ -114,7 +118,7 @@ def clean(raw: RawMesh) -> CleanMesh:
     orientation = outward(vertices, triangles)
     triangles, coordinates = _turned(triangles, coordinates, orientation)
     warnings += _orientation_warnings(orientation, len(triangles))
-    vertices, triangles, coordinates = _in_canonical_order(vertices, triangles, coordinates)
+    vertices, triangles, coordinates = _in_canonical_order(vertices, triangles, coordinates, _specks(orientation.part))
     cleaning = Cleaning(
         not_finite_vertices=not_finite,
         duplicate_vertices=duplicates,
@@ -143,16 +147,31 @@ def single_precision(vertices: FloatArray) -> FloatArray:
     return np.where(np.isfinite(rounded), rounded, vertices)
 
 
+def _specks(part: IntArray) -> npt.NDArray[np.bool_]:
+    """Return which triangles, (m,), belong to specks: loose parts too small to be any part of the face."""
+    sizes = np.bincount(part)
+    small = sizes < _SPECK * len(part)
+    if sizes[small].sum() > _MOST_SPECKS * len(part):
+        small[:] = False
+    return np.asarray(small[part])
+
+
 def _in_canonical_order(
-    vertices: FloatArray, triangles: IntArray, coordinates: npt.NDArray[np.float32] | None
+    vertices: FloatArray,
+    triangles: IntArray,
+    coordinates: npt.NDArray[np.float32] | None,
+    specks: npt.NDArray[np.bool_],
 ) -> tuple[FloatArray, IntArray, npt.NDArray[np.float32] | None]:
     """Sort vertices by place, and triangles by their vertices, each beginning with its first one.
 
     Along a Z-shaped curve through space, on which neighbours stay together: the even sampling of surfaces draws a point
     from each of equal strips of them, and is evener the more compact the strips are. The curve follows the surface's
-    own axes, so that a scan in another pose has nearly the same points drawn from it.
+    own axes, so that a scan in another pose has nearly the same points drawn from it. Specks, (m,) bool, have no say
+    in the axes and the cells, and come after everything else: each point drawn depends on all the surface before it.
     """
-    codes = _morton_codes(vertices @ _own_axes(vertices))
+    loose = np.zeros(len(vertices), dtype=bool)
+    loose[triangles[specks]] = True
+    codes = _morton_codes(vertices @ _own_axes(vertices[~loose]), loose)
     order = np.lexsort((vertices[:, 0], vertices[:, 1], vertices[:, 2], codes))
     number = np.empty(len(order), dtype=np.int64)
     number[order] = np.arange(len(order))
@@ -181,13 +200,16 @@ def _own_axes(vertices: FloatArray) -> FloatArray:
     return np.asarray(axes * np.where((along**3).sum(axis=0) < 0.0, -1.0, 1.0))
 
 
-def _morton_codes(vertices: FloatArray) -> IntArray:
-    """Return the place of each vertex, (n,) int64, along a Z-shaped curve through 1024 cells a side."""
-    low = vertices.min(axis=0)
-    cells = ((vertices - low) * (1023.0 / max(float((vertices.max(axis=0) - low).max()), 1e-30))).astype(np.int64)
+def _morton_codes(vertices: FloatArray, loose: npt.NDArray[np.bool_]) -> IntArray:
+    """Return the place of each vertex, (n,) int64, along a Z-shaped curve through 1024 cells a side.
+
+    The cells fill the box of the vertices that are not loose; those that are go through its nearest cells afterwards.
+    """
+    low, high = vertices[~loose].min(axis=0), vertices[~loose].max(axis=0)
+    cells = np.clip((vertices - low) * (1023.0 / max(float((high - low).max()), 1e-30)), 0.0, 1023.0).astype(np.int64)
     for shift, mask in ((16, 0x30000FF), (8, 0x300F00F), (4, 0x30C30C3), (2, 0x9249249)):  # two zeros between the bits
         cells = (cells | (cells << shift)) & mask
-    return np.asarray(cells[:, 0] | (cells[:, 1] << 1) | (cells[:, 2] << 2))
+    return np.asarray(cells[:, 0] | (cells[:, 1] << 1) | (cells[:, 2] << 2) | (loose.astype(np.int64) << 30))
 
 
 def duplicate_map(vertices: FloatArray) -> IntArray | None:

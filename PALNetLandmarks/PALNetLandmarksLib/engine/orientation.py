@@ -23,10 +23,13 @@ class Orientation:
         Triangles to turn round.
     inside_out : bool
         Whether the largest part as a whole faced inwards.
+    part : (m,) int64
+        Connected part of the surface that each triangle belongs to, see `parts_of`.
     """
 
     reversed: npt.NDArray[np.bool_]
     inside_out: bool
+    part: IntArray
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def outward(vertices: FloatArray, triangles: IntArray) -> Orientation:
     closed_inwards = (volume < 0.0) & ~open_parts
     closed_inwards[largest] = False
     turned ^= closed_inwards[part]
-    return Orientation(turned, inside_out)
+    return Orientation(turned, inside_out, part)
 
 
 def _disagreeing(triangles: IntArray, edges: Edges, areas: FloatArray) -> npt.NDArray[np.bool_]:

@@ -48,7 +48,53 @@ class Sample:
 
     def tree(self) -> cKDTree:
         """Return a tree over the points."""
-        return cKDTree(self.points, balanced_tree=False, compact_nodes=False)
+        return cKDTree(self.points, balanced_tree=False, leafsize=16)
+
+    def described(self, spacing: float, radius: float) -> Described:
+        """Describe the surface round points ``spacing`` mm apart, as far as ``radius`` mm."""
+        scan = self.thinned(spacing)
+        return Described(scan, shape_descriptors(scan.points, scan.normals, radius), spacing, radius)
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """Points of a scan with descriptions of the surface round them: what is searched.
+
+    Parameters
+    ----------
+    scan : Sample
+        The described points, n of them.
+    descriptors : (n, 33) float32
+        See ``shape_descriptors``.
+    spacing, radius : float
+        Spacing of the points and radius of the descriptions, mm.
+    """
+
+    scan: Sample
+    descriptors: NDArray[np.float32]
+    spacing: float
+    radius: float
+
+    def part(self, chosen: NDArray[np.bool_]) -> Described:
+        """Return the chosen points (n,) with the descriptions they have in the whole scan."""
+        scan = Sample(self.scan.points[chosen], self.scan.normals[chosen])
+        return Described(scan, self.descriptors[chosen], self.spacing, self.radius)
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """A guessed pose of the face.
+
+    Parameters
+    ----------
+    pose : (4, 4) float64
+        Reference to scan.
+    disagreement : float
+        How badly the scan meets the face there, see ``disagreement``: 0 best, 1 worst.
+    """
+
+    pose: Array
+    disagreement: float
 
 
 def _matches(
@@ -146,21 +192,18 @@ def disagreement(
 
 
 def search(
-    sample: Sample, reference: Reference, generator: np.random.Generator, *,
-    spacing: float, radius: float, extent: int, guesses: int,
-) -> list[Array]:  # fmt: skip
+    described: Described, reference: Reference, generator: np.random.Generator, *, extent: int, guesses: int
+) -> list[Guess]:
     """Guess the pose of the face in a scan.
 
     Parameters
     ----------
-    sample : Sample
-        Even points of the scan.
+    described : Described
+        Points of the scan, or of the part of it that is searched, with their descriptions.
     reference : Reference
         The common face.
     generator : numpy.random.Generator
         Source of the draws.
-    spacing, radius : float
-        Spacing of the described points and radius of the descriptions, mm.
     extent : int
         How much of the reference's head the descriptions see.
     guesses : int
@@ -168,15 +211,13 @@ def search(
 
     Returns
     -------
-    list of (4, 4) float64
-        Poses reference to scan, the most promising first; empty if nothing matched.
+    list of Guess
+        The most promising first; empty if nothing matched.
     """
-    anchors = reference.anchors(spacing, radius, extent)
-    scan = sample.thinned(spacing)
+    anchors, scan = reference.anchors(described.spacing, described.radius, extent), described.scan
     if len(scan.points) < 50:
         return []
-    descriptors = shape_descriptors(scan.points, scan.normals, radius)
-    anchor, point = _matches(anchors, descriptors, nearest=2)
+    anchor, point = _matches(anchors, described.descriptors, nearest=2)
     rotations, shifts = _draw_poses(anchors, scan, anchor, point, generator)
     rotations, shifts = rotations[:_SCORED], shifts[:_SCORED]
     if not len(rotations):
@@ -187,7 +228,7 @@ def search(
         chosen = np.linspace(0, len(points) - 1, count).astype(np.int64)
         cost = disagreement(tree, scan.normals, points[chosen], normals[chosen], rotations, shifts)
         order = np.argsort(cost, kind="stable")[:stay]
-        rotations, shifts = rotations[order], shifts[order]
+        rotations, shifts, cost = rotations[order], shifts[order], cost[order]
     centre = points.mean(0)
     places = np.einsum("hij,j->hi", rotations, centre) + shifts
     kept: list[int] = []
@@ -201,9 +242,9 @@ def search(
             kept.append(index)
         if len(kept) == guesses:
             break
-    poses = []
+    found = []
     for index in kept:
         pose = np.eye(4)
         pose[:3, :3], pose[:3, 3] = rotations[index], shifts[index]
-        poses.append(pose)
-    return poses
+        found.append(Guess(pose, float(cost[index])))
+    return found
