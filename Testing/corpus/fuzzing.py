@@ -208,8 +208,9 @@ def _landmark_seeds(ending: str) -> tuple[bytes, ...]:
         write_landmarks(path, placed)
         seeds.append(path.read_bytes())
         if ending in (".csv", ".tps"):
-            write_landmark_cases(path, {"A": placed, "B": placed})
-            seeds.append(path.read_bytes())
+            for layout in ("long", "wide") if ending == ".csv" else ("long",):
+                write_landmark_cases(path, {"A": placed, "B": placed}, layout=layout)
+                seeds.append(path.read_bytes())
         if ending == ".txt":
             seeds.append("\n".join(" ".join(f"{x:.3f}" for x in row) for row in positions).encode())
     return tuple(seeds)

@@ -71,8 +71,8 @@ def judged(name: str, attempt: Callable[[], str | None]) -> Outcome:
             wrong = attempt()
         kind, detail = ("accepted", "") if wrong is None else ("silent", wrong)
     except LandmarkingError as error:
-        fault = unclear(error)
-        kind, detail = ("unclear", fault) if fault else ("refused", error.code)
+        fault, hidden = unclear(error), slip(error)
+        kind, detail = ("unclear", fault) if fault else ("crash", hidden) if hidden else ("refused", error.code)
     except Exception as error:  # noqa: BLE001 - this is what is looked for
         frames = traceback.extract_tb(error.__traceback__)
         place = ([frame for frame in frames if "PALNetLandmarksLib" in frame.filename] or frames)[-1]
@@ -95,6 +95,19 @@ def unclear(error: LandmarkingError) -> str:
     if len(one_line(str(error))) > 4000:
         return f"{error.code}: {len(str(error))} characters long"
     return ""
+
+
+def slip(error: LandmarkingError) -> str:
+    """Return what is wrong with our code behind an error that blames the file, "" if nothing.
+
+    Whatever a reader does not foresee is called damage of the file, so that nobody sees a traceback. A slip in the
+    reader itself, such as a name that is not there, would hide behind that for ever.
+    """
+    frames, cause = traceback.extract_tb(error.__traceback__), error.__cause__
+    if frames[-1].name != "_parse" or not isinstance(cause, (TypeError, AttributeError, NameError, AssertionError)):
+        return ""
+    place = traceback.extract_tb(cause.__traceback__)[-1]
+    return f"{type(cause).__name__}: {str(cause)[:80]} ({Path(place.filename).name}:{place.lineno})"
 
 
 def isolated(attempts: Sequence[tuple[str, Callable[[], str | None]]], seconds: float = SECONDS) -> list[Outcome]:

@@ -74,6 +74,8 @@ class Undisturbed:
         assert ended.code == 0, ended.errors
         self.training_seconds = ended.seconds
         self.training = contents(folder / "training" / "run")
+        files = (path for path in (folder / "training").rglob("*") if path.is_file())
+        self.training_kilobytes = sum(-(-path.stat().st_size // 4096) * 4 for path in files)
 
     def training_words(self, place: Path) -> list[str]:
         """Return the command for the training."""
@@ -96,15 +98,24 @@ def full_disk_batch(folder: Path, right: Undisturbed, sizes: tuple[int, ...] = (
     return outcome
 
 
-def full_disk_training(folder: Path, right: Undisturbed, sizes: tuple[int, ...] = (4, 100, 300, 700)) -> Outcome:
-    """Train on disks that fill up, then go on with the training where there is room."""
+def full_disk_training(folder: Path, right: Undisturbed, sizes: tuple[int, ...] = (4, 300)) -> Outcome:
+    """Train on disks that fill up, then go on with the training where there is room.
+
+    Beside the sizes given, in kB, which are too small for the prepared scans, two that the first and the second
+    checkpoint do not fit on.
+    """
     outcome = Outcome("disk full, training", remark="exit 3, the last whole checkpoint stays")
-    for size in sizes:
+    first, second = right.training_kilobytes - 700, right.training_kilobytes + 500
+    for size in (*sizes, first, second):
         place, roomy = folder / f"disk{size}", folder / f"roomy{size}"
         with small_disk(place, f"{size}k") as mounted:
+            if not mounted and size in (first, second):
+                continue  # a limit on files meets the prepared scans first: they are larger than a checkpoint
             limit = {} if mounted else {"preexec_fn": file_limit(size * 256)}
             problems = run(right.training_words(place / "run"), **limit).problems([INPUT])
             shutil.copytree(place, roomy)
+        kept = (roomy / "run" / "checkpoint.safetensors").exists()
+        problems += [] if kept == (size == second) else ["the disk was not full where it should have been"]
         problems += run(right.training_words(roomy / "run")).problems([0])
         outcome.count([*problems, *differences(right.training, roomy / "run")], f"{size} kB")
     return outcome
@@ -171,15 +182,19 @@ def _until(process: subprocess.Popen[str], done: Callable[[], bool], seconds: fl
 
 
 def two_batches(folder: Path, right: Undisturbed, rounds: int = 3) -> Outcome:
-    """Start two batches on the same output folder: one works, the other is refused with exit code 2."""
+    """Start two batches on the same output folder: one works, the other is refused with exit code 2.
+
+    Both may go on with an earlier batch, so that nothing but the first one's being at work keeps the other out.
+    """
     outcome = Outcome("two batches, one folder")
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(rounds):
         output = folder / f"output{number}"
-        both = [start(batch_words(right.scans, output)) for _ in range(2)]
+        both = [start(batch_words(right.scans, output, "--resume")) for _ in range(2)]
         ended: list[Ended] = [finish(process) for process in both]
         problems = [] if sorted(end.code for end in ended) == [0, USAGE] else [f"ended with {[e.code for e in ended]}"]
         problems += [problem for end in ended for problem in end.problems([0, USAGE])]
+        problems += [] if any("Another batch is writing" in end.errors for end in ended) else ["it does not say why"]
         outcome.count([*problems, *differences(right.batch, output)], f"round {number + 1}")
     return outcome
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import slicer
 
 from PALNetLandmarksLib.gui.export_files import write_files
@@ -55,3 +59,17 @@ def test_an_export_has_a_manifest_that_goes_on(protocol: Protocol, tmp_path: Pat
     assert second.cases["P 001"]["missing_landmarks"] == "Prn" and first.cases["P 001"]["missing_landmarks"] == ""
     assert {key: first.cases["P 001"][key] for key in FACTS} == FACTS
     assert not list(tmp_path.glob(".palnet*"))
+
+
+def test_what_a_killed_export_left_goes_with_the_next(
+    protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *place, **options: None)
+        write_files(str(tmp_path), "P 001", face(protocol), ("tps",), "")
+    (left,) = tmp_path.glob(".palnet*")
+    write_files(str(tmp_path), "P 001", face(protocol), ("tps",), "")
+    assert left.exists()  # it may belong to another Slicer that writes now
+    os.utime(left, (time.time() - 7200,) * 2)
+    write_files(str(tmp_path), "P 001", face(protocol), ("tps",), "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["P 001.manifest.json", "P 001.tps"]

@@ -286,6 +286,10 @@ def test_an_unexpected_error_says_how_to_report_it_and_where_on_request(
     assert "--debug" in one_error(capsys.readouterr().err)
     assert main(["predict", str(scan), "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
+    install_predictor(monkeypatch, OSError(5, "Input/output error", "/home/Jane Doe/scan.ply"))
+    assert main(["predict", str(scan)]) == 1
+    said = one_error(capsys.readouterr().err)
+    assert "(OSError: Input/output error)" in said and "Jane" not in said
 
 
 def test_a_picture_that_cannot_be_made_leaves_the_other_files(

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from PALNetLandmarksLib.engine import reading, reading_gltf, reading_obj, reading_raw, reading_texture, reading_vtk
 from PALNetLandmarksLib.engine.reading import read_scan
 from PALNetLandmarksLib.errors import InputError, LandmarkingError
 from Testing.corpus.damage import REFUSED, Case, attempt, cases
-from Testing.corpus.fuzzing import Target, attempts, targets
+from Testing.corpus.fuzzing import _MTL, Target, _png, _textured_obj, attempts, targets
+from Testing.corpus.heavy import heavy_cases
 from Testing.corpus.isolated import isolated, judged, unclear
 from Testing.corpus.meshes import BY_VTK, FORMATS, shell
 
@@ -51,12 +53,101 @@ def test_mutated_input_is_refused_or_read(tmp_path: Path, target: Target) -> Non
     assert [outcome for outcome in outcomes if outcome.bad] == []
 
 
+def test_what_no_reader_foresees_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_obj, "_plain_lines", lambda data: data.nothing)
+    with pytest.raises(InputError) as caught:
+        read_scan(written(tmp_path, "obj"))
+    assert caught.value.code == "scan.damaged"
+
+
 def test_texture_without_a_material_is_left_out(tmp_path: Path) -> None:
     lines = ["mtllib a.mtl"] + [f"v {x:g} {y:g} {z:g}\nvt 0.5 0.5" for x, y, z in SHELL[0]]
     lines += [f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in SHELL[1] + 1]
     (tmp_path / "a.obj").write_text("\n".join(lines) + "\n")
     (tmp_path / "a.mtl").write_text("newmtl a\nmap_Kd a.png\n")
     assert read_scan(tmp_path / "a.obj").texture is None
+
+
+def too_large(path: Path) -> str:
+    """Give what is said of a scan that is refused for its size."""
+    with pytest.raises(InputError) as caught:
+        read_scan(path)
+    assert caught.value.code == "scan.too_large"
+    # Known from what the file says, not from memory that ran out.
+    return "" if "memory of this computer" in caught.value.message else caught.value.message
+
+
+def written(folder: Path, name: str) -> Path:
+    extension, write = FORMATS[name]
+    (folder / f"scan{extension}").write_bytes(write(SHELL))
+    return folder / f"scan{extension}"
+
+
+def test_bounds_are_what_the_documents_say() -> None:
+    assert reading_raw.MOST_VERTICES == reading_raw.MOST_TRIANGLES == 4_000_000
+    assert reading.LARGEST_FILE == 1024**3 and reading_vtk._SECONDS < 30
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_reader_keeps_the_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The bounds are lowered here; ``python -m Testing.corpus heavy`` tries them as they are."""
+    path, bounds = written(tmp_path, name), {"MOST_TRIANGLES": len(SHELL[1]) // 2, "MOST_VERTICES": len(SHELL[0]) // 4}
+    for bound, value in bounds.items():
+        monkeypatch.setattr(reading_raw, bound, value)
+        if name not in BY_VTK:  # before memory is taken, not only once all is read
+            monkeypatch.setattr(reading, "check_size", lambda vertices, triangles: None)
+        if not (name.startswith("stl") and bound == "MOST_VERTICES"):  # it has triangles only
+            assert too_large(path)
+        monkeypatch.undo()
+    assert len(read_scan(path).triangles) == len(SHELL[1])
+
+
+def test_bounds_hold_for_what_only_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corners = " ".join(str(number + 1) for number in range(len(SHELL[0])))
+    (tmp_path / "a.obj").write_text("".join(f"v {x} {y} {z}\n" for x, y, z in SHELL[0]) + f"f {corners}\n")
+    monkeypatch.setattr(reading_raw, "MOST_TRIANGLES", 500)  # one face, but it becomes 718 triangles
+    assert too_large(tmp_path / "a.obj")
+
+
+@pytest.mark.parametrize("bound", ["_MOST_TEXT", "_MOST_LINES"])
+@pytest.mark.parametrize("name", ["ply-ascii", "stl-ascii", "off"])
+def test_long_texts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, bound: str) -> None:
+    monkeypatch.setattr(reading_raw, bound, 500)
+    assert too_large(written(tmp_path, name))
+
+
+def test_what_a_small_gltf_file_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    says = {
+        "glb: 12 GB without a view": "vertices",
+        "glb: 9,000 nodes show one piece": "triangles",
+        "glb: 200,000 nodes": "parts",
+    }
+    chosen = [case for case in heavy_cases() if case.name in says]
+    for number, case in enumerate(chosen):
+        (tmp_path / str(number)).mkdir()
+        assert says[case.name] in too_large(case.make(tmp_path / str(number))), case.name
+    assert len(chosen) == 3
+    monkeypatch.setattr(reading_gltf, "_MOST_COMMAS", 10)
+    assert too_large(written(tmp_path, "gltf")) and too_large(written(tmp_path, "glb"))
+
+
+def test_a_reader_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_vtk, "_SECONDS", 0.01)
+    with pytest.raises(InputError, match=r"took more than 0\.01 seconds"):
+        read_scan(written(tmp_path, "vtp"))
+    monkeypatch.setattr(reading_vtk, "_MOST_BYTES", 500)
+    assert too_large(written(tmp_path, "vtk"))
+
+
+def test_a_picture_that_is_too_large_costs_the_colours_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scan.obj").write_bytes(_textured_obj())
+    (tmp_path / "skin.mtl").write_bytes(_MTL)
+    (tmp_path / "skin.png").write_bytes(_png())
+    assert read_scan(tmp_path / "scan.obj").texture is not None
+    for bound in ("_MOST_PIXELS", "_MOST_BYTES"):
+        monkeypatch.setattr(reading_texture, bound, 100)
+        assert read_scan(tmp_path / "scan.obj").texture is None
+        monkeypatch.undo()
 
 
 @needs_fork
@@ -76,6 +167,12 @@ def test_harness_sees_what_it_looks_for(tmp_path: Path) -> None:
     def warns() -> None:
         np.float64(1.0) / np.float64(0.0)
 
+    def slips() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reading_obj, "_plain_lines", lambda data: data + 1)
+            (tmp_path / "a.obj").write_bytes(FORMATS["obj"][1](SHELL))
+            read_scan(tmp_path / "a.obj")
+
     def dies() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -89,9 +186,9 @@ def test_harness_sees_what_it_looks_for(tmp_path: Path) -> None:
     def does() -> None:
         return None
 
-    doings = (refuses, fails, says_too_little, odd_code, warns, dies, loops, swells, does)
+    doings = (refuses, fails, says_too_little, odd_code, warns, slips, dies, loops, swells, does)
     outcomes = isolated([(doing.__name__, doing) for doing in doings], seconds=1.0)
-    kinds = ["refused", "crash", "unclear", "unclear", "crash", "killed", "hang", "crash", "accepted"]
+    kinds = ["refused", "crash", "unclear", "unclear", "crash", "crash", "killed", "hang", "crash", "accepted"]
     assert [outcome.kind for outcome in outcomes] == kinds
     case = Case("whole", "", lambda folder: folder, REFUSED)
     (tmp_path / "a.ply").write_bytes(FORMATS["ply"][1](SHELL))

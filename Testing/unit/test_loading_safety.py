@@ -35,6 +35,9 @@ UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "
               "yaml", "pandas"}  # fmt: skip
 RUNS_TEXT = {"eval", "exec", "compile", "torch.load", "torch.jit.load", "torch.hub.load", "torch.serialization.load",
              "torch.package.PackageImporter", "torch.export.load", "runpy.run_path", "runpy.run_module"}  # fmt: skip
+# These import what a table of ours names; opening.py also a reader that the user names on the command line.
+BY_TABLE = {"engine/cli.py", "networks/__init__.py", "datasets/opening.py", "training_tools/recipes.py",
+            "training_tools/__main__.py"}  # fmt: skip
 
 
 def unsafe(source: str) -> Iterator[str]:
@@ -42,7 +45,7 @@ def unsafe(source: str) -> Iterator[str]:
     tree = ast.parse(source)
     aliases = aliases_of(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and dotted(node.func) == "__import__":
+        if isinstance(node, ast.Call) and dotted(node.func).split(".")[-1] in ("__import__", "import_module"):
             named = node.args[0] if node.args else None
             if not isinstance(named, ast.Constant) or named.value in UNPICKLERS:
                 yield "imports what it does not say"
@@ -78,6 +81,8 @@ def test_nothing_that_is_read_can_run() -> None:
         wrong = sorted(set(unsafe(path.read_text(encoding="utf-8"))))
         if "Testing" in path.parts:  # tests run code of ours in other processes and pickle what processes exchange
             wrong = [item for item in wrong if "numpy.load" in item or "torch" in item or "yaml" in item]
+        if "/".join(path.parts[-2:]) in BY_TABLE:
+            wrong = [item for item in wrong if item != "imports what it does not say"]
         if wrong:
             found[path.relative_to(PROJECT).as_posix()] = wrong
     assert len(files) > 300
@@ -106,6 +111,9 @@ def test_nothing_that_is_read_can_run() -> None:
         "f = exec",
         "import builtins\nbuiltins.eval('1')",
         "__import__('pickle')",
+        "import importlib\nimportlib.import_module('pickle')",
+        "import importlib\nimportlib.import_module('pic' + 'kle')",
+        "from importlib import import_module\nimport_module('pickle')",
     ],
 )
 def test_the_walk_finds(source: str) -> None:
@@ -219,38 +227,51 @@ def added(name: str, text: bytes = b"x", mode: int = 0o100644) -> Callable[[zipf
     return add
 
 
+OUTSIDE, LINK, FOREIGN = "outside the model's folder", "a link or a special file", "a file that belongs to no model"
+
+
 @pytest.mark.parametrize(
-    "add",
+    ("add", "says"),
     [
-        added("../weights.safetensors"),
-        added("../../etc/MODEL_CARD.md"),
-        added("/tmp/MODEL_CARD.md"),
-        added("a/../../MODEL_CARD.md"),
-        added("..\\MODEL_CARD.md"),
-        added("C:\\MODEL_CARD.md"),
-        added("C:MODEL_CARD.md"),
-        added("\\\\server\\share\\MODEL_CARD.md"),
-        added("shape.safetensors", b"/etc/passwd", stat.S_IFLNK | 0o777),
-        added("shape.safetensors", b"", stat.S_IFIFO | 0o644),
-        added("shape.safetensors", b"", stat.S_IFCHR | 0o644),
-        added("MODEL_CARD.md"),
-        added("model_card.md"),
-        added("deep/er/shape.safetensors"),
-        added("other/shape.safetensors"),
-        added("setup.py"),
-        added("weights.safetensors.exe"),
-        added("__init__.py"),
-        added("", b""),
+        (added("../weights.safetensors"), OUTSIDE),
+        (added("../../etc/MODEL_CARD.md"), OUTSIDE),
+        (added("/MODEL_CARD.md"), OUTSIDE),
+        (added("/tmp/MODEL_CARD.md"), OUTSIDE),
+        (added("a/../../MODEL_CARD.md"), OUTSIDE),
+        (added("..\\MODEL_CARD.md"), OUTSIDE),
+        (added("C:\\MODEL_CARD.md"), OUTSIDE),
+        (added("C:MODEL_CARD.md"), OUTSIDE),
+        (added("\\\\server\\share\\MODEL_CARD.md"), OUTSIDE),
+        (added("shape.safetensors", b"/etc/passwd", stat.S_IFLNK | 0o777), LINK),
+        (added("shape.safetensors", b"", stat.S_IFIFO | 0o644), LINK),
+        (added("shape.safetensors", b"", stat.S_IFCHR | 0o644), LINK),
+        (added("MODEL_CARD.md"), "a file twice"),
+        (added("model_card.md"), FOREIGN),
+        (added("deep/er/shape.safetensors"), OUTSIDE),
+        (added("deep/er/", b""), "folders inside"),
+        (added("other/shape.safetensors"), "in several folders"),
+        (added("setup.py"), FOREIGN),
+        (added("weights.safetensors.exe"), FOREIGN),
+        (added("__init__.py"), FOREIGN),
+        (added("", b""), OUTSIDE),
     ],
     ids=lambda value: None,
 )
 def test_what_does_not_belong_is_refused(
-    folder: Path, tmp_path: Path, add: Callable[[zipfile.ZipFile], None], recwarn: pytest.WarningsRecorder
+    folder: Path, tmp_path: Path, add: Callable[[zipfile.ZipFile], None], says: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     archive = packed(folder, tmp_path / "m.zip")
     with zipfile.ZipFile(archive, "a") as opened:
         add(opened)
-    refused(archive, tmp_path, "bundle.archive")
+    assert says in refused(archive, tmp_path, "bundle.archive").message
+
+
+def test_too_many_entries_are_refused(folder: Path, tmp_path: Path) -> None:
+    archive = packed(folder, tmp_path / "m.zip")
+    with zipfile.ZipFile(archive, "a") as opened:
+        for number in range(64):
+            opened.writestr(f"{number}/", b"")
+    assert "more files" in refused(archive, tmp_path, "bundle.archive").message
 
 
 def refused(archive: Path, tmp_path: Path, *codes: str) -> LandmarkingError:
@@ -269,7 +290,7 @@ def test_a_nul_does_not_hide_a_name(folder: Path, tmp_path: Path) -> None:
     archive = packed(folder, tmp_path / "m.zip")
     data = archive.read_bytes()
     archive.write_bytes(data.replace(b"MODEL_CARD.md", b"MODEL_CARD\0md"))
-    refused(archive, tmp_path, "bundle.archive")
+    assert OUTSIDE in refused(archive, tmp_path, "bundle.archive").message
 
 
 def header_field(data: bytes, name: bytes, offset: int, value: int) -> bytes:
@@ -289,7 +310,8 @@ def header_field(data: bytes, name: bytes, offset: int, value: int) -> bytes:
 def test_a_header_that_lies_about_the_size(folder: Path, tmp_path: Path, size: int, codes: tuple[str, ...]) -> None:
     archive = packed(folder, tmp_path / "m.zip")
     archive.write_bytes(header_field(archive.read_bytes(), b"MODEL_CARD.md", 24, size))
-    refused(archive, tmp_path, *codes)
+    error = refused(archive, tmp_path, *codes)
+    assert codes != ("bundle.too_large",) or "MODEL_CARD.md is larger" in error.message
 
 
 def test_a_bomb_is_not_unpacked(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +320,8 @@ def test_a_bomb_is_not_unpacked(folder: Path, tmp_path: Path, monkeypatch: pytes
     archive = packed(folder, tmp_path / "m.zip")
     assert archive.stat().st_size < 2**20
     refused(archive, tmp_path, "bundle.too_large")
+    with zipfile.ZipFile(archive) as opened, pytest.raises(BundleError, match="larger"):
+        bundle_archive._blocks(opened, opened.getinfo("MODEL_CARD.md"), 2**20)
     # The list of contents says that it is small; what comes out counts.
     archive.write_bytes(header_field(archive.read_bytes(), b"MODEL_CARD.md", 24, 2**20))
     refused(archive, tmp_path, "bundle.archive", "bundle.too_large")
@@ -322,9 +346,11 @@ def test_a_damaged_bundle_in_a_whole_archive(folder: Path, tmp_path: Path) -> No
     refused(packed(folder, tmp_path / "m.zip"), tmp_path, "bundle.damaged")
 
 
-def test_an_archive_without_weights(folder: Path, tmp_path: Path) -> None:
+def test_an_archive_without_a_file_that_is_needed(folder: Path, tmp_path: Path) -> None:
     (folder / WEIGHTS).unlink()
     refused(packed(folder, tmp_path / "m.zip"), tmp_path, "bundle.incomplete")
+    (folder / DESCRIPTION).unlink()
+    refused(packed(folder, tmp_path / "n.zip"), tmp_path, "bundle.archive")
 
 
 def test_cut_and_changed_archives(folder: Path, tmp_path: Path) -> None:
@@ -360,7 +386,7 @@ def test_packed_otherwise_or_encrypted(folder: Path, tmp_path: Path) -> None:
             data[place + (8 if start[2] == 1 else 6)] |= 1
             place = data.find(start, place + 4)
     (tmp_path / "e.zip").write_bytes(bytes(data))
-    refused(tmp_path / "e.zip", tmp_path, "bundle.archive")
+    assert "encrypted" in refused(tmp_path / "e.zip", tmp_path, "bundle.archive").message
 
 
 def test_no_archive_at_all(tmp_path: Path) -> None:
@@ -472,13 +498,15 @@ def test_every_table_is_written_by_the_one_writer_that_quotes() -> None:
     found = []
     for path, _ in python_files(PROJECT):
         tree = ast.parse(path.read_text(encoding="utf-8"))
+        aliases = {"csv": "csv", **aliases_of(tree)}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and dotted(node.func) in ("csv.writer", "csv.DictWriter", "writer"):
+            first, _, rest = dotted(node.func).partition(".") if isinstance(node, ast.Call) else ("", "", "")
+            if f"{aliases.get(first)}.{rest}".strip(".") in ("csv.writer", "csv.DictWriter"):
                 found.append(path.name)
     assert sorted(found) == ["spreadsheet.py"]
 
 
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r=", " =", "\uff1d"])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r=", " =", "\uff1d", "\t", "\r", "\n"])
 def test_formulas_are_quoted(tmp_path: Path, sign: str) -> None:
     from PALNetLandmarksLib.spreadsheet import table_text
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import platform
+from dataclasses import replace
+from datetime import datetime, timezone
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from PALNetLandmarksLib.engine.bundle import find_bundles, load_bundle
+from PALNetLandmarksLib import __version__
+from PALNetLandmarksLib.engine.bundle import DESCRIPTION, WEIGHTS, find_bundles, load_bundle
 from PALNetLandmarksLib.engine.predictor import Prediction, Predictor
+from PALNetLandmarksLib.engine.provenance import prediction_provenance
 from PALNetLandmarksLib.engine.reading import read_scan, scan_from_arrays
 from PALNetLandmarksLib.engine.rigid import apply_transform
 from PALNetLandmarksLib.engine.scan import Scan
 from PALNetLandmarksLib.errors import DeviceError, InputError
 from PALNetLandmarksLib.landmark_files import read_landmarks
-from PALNetLandmarksLib.landmarks import LandmarkSet
+from PALNetLandmarksLib.landmarks import PROVENANCE_KEYS, LandmarkSet
 from PALNetLandmarksLib.resources import sample_scans
 
 
@@ -56,11 +65,48 @@ def test_landmarks_lie_on_the_surface(prediction: Prediction, scan: Scan) -> Non
 
 
 def test_provenance_is_complete(prediction: Prediction, predictor: Predictor, scan: Scan) -> None:
-    record = prediction.landmarks.provenance
-    assert record["model_id"] == predictor.bundle.id
-    assert record["model_sha256"] == predictor.bundle.weights_sha256
-    assert record["scan_sha256"] == scan.sha256
+    record, found, bundle = prediction.landmarks.provenance, prediction.registration, predictor.bundle
+    mesh = scan.vertices.astype("<f4").tobytes() + scan.triangles.astype("<i4").tobytes()
+    values = np.column_stack([prediction.landmarks.positions, prediction.landmarks.expected_error_mm])
+    created = datetime.fromisoformat(record["created_utc"].replace("Z", "+00:00"))
+    assert abs((datetime.now(timezone.utc) - created).total_seconds()) < 3600
     assert "simulat" in record["model_training_data"].lower()
+    assert record == {
+        "model_id": bundle.id,
+        "model_version": json.loads((bundle.path / DESCRIPTION).read_text(encoding="utf-8"))["version"],
+        "model_sha256": sha256((bundle.path / WEIGHTS).read_bytes()).hexdigest(),
+        "bundle_sha256": bundle.sha256,
+        "model_training_data": bundle.training_data,
+        "software_version": f"PALNetLandmarks {__version__}",
+        "libraries": "; ".join(
+            [f"Python {platform.python_version()}"]
+            + [f"{name} {metadata.version(name)}" for name in ("numpy", "scipy", "torch", "open3d", "trimesh")]
+        ),
+        "created_utc": record["created_utc"],
+        "scan_sha256": sha256(sample_scans()[0].read_bytes()).hexdigest(),
+        "mesh_sha256": sha256(mesh).hexdigest(),
+        "scan_unit": "mm",
+        "scan_scale_to_mm": "1",
+        "registration_verdict": found.verdict,
+        "registration_fitness": f"{found.fitness:.3f}",
+        "registration_rms_mm": f"{found.inlier_rms_mm:.2f}",
+        "registration_score": f"{found.score:.3f}",
+        "registration_attempts": str(found.attempts),
+        "projection": bundle.projection["kind"],
+        "device": "cpu",
+        "processor": f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "threads": str(torch.get_num_threads()),
+        "seed": "0",
+        "prediction_sha256": sha256(values.astype("<f8").tobytes()).hexdigest(),
+    }
+    # A batch adds its own; what is empty is left out.
+    assert set(PROVENANCE_KEYS) - set(record) == {"settings", "warnings", "start_points"}
+    picked = LandmarkSet.from_positions(bundle.protocol, np.full((len(bundle.protocol), 3), np.nan))
+    picked = picked.with_point("Prn", (0.1, 2.0, -1e-7), "placed")
+    inches = replace(scan, unit="in", scale_to_mm=25.4)
+    other = prediction_provenance(bundle, inches, found, device=torch.device("cpu"), seed=7, initial=picked)
+    keys = ("seed", "start_points", "scan_unit", "scan_scale_to_mm")
+    assert [other[key] for key in keys] == ["7", "Prn 0.1 2.0 -1e-07", "in", "25.4"]
     assert set(prediction.stage_seconds) == {"registration", "patches", "network", "projection"}
 
 

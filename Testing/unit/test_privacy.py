@@ -37,7 +37,7 @@ NETWORK_NAMES = {
     "QtNetwork", "QNetworkAccessManager", "QTcpSocket", "QUdpSocket", "QLocalServer", "QWebSocket", "qSlicerWebWidget",
     "webbrowser", "asyncio", "socketpair", "create_connection", "urlopen", "urlretrieve", "downloadFile",
     "downloadAndExtractArchive", "downloadFromURL", "downloadFromSource", "downloadSample", "download_url_to_file",
-    "load_state_dict_from_url", "init_process_group",
+    "load_state_dict_from_url", "init_process_group", "Client", "Listener", "BaseManager", "SyncManager",
 }  # fmt: skip
 
 
@@ -74,6 +74,7 @@ def test_no_file_of_the_program_names_the_network() -> None:
         "import slicer\nslicer.util.downloadFile('a', 'b')",
         "import SampleData\nSampleData.downloadSample('a')",
         "import torch\ntorch.hub.load_state_dict_from_url('a')",
+        "from multiprocessing.connection import Client",
     ],
 )
 def test_the_walk_finds_network_names(source: str) -> None:
@@ -100,10 +101,14 @@ assert libc.prctl(38, one, none, none, none) == 0
 assert libc.prctl(22, ctypes.c_ulong(2), program, none, none) == 0
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
-# Read by every Python that starts with it in its path: writes down what is done with sockets.
+# Read by every Python that starts with it in its path: writes down what is done with sockets, and lets the process get
+# a signal at the moment when its first output is written but not yet in its place.
 CUSTOM = """
 import os, sys
+_signal = int(os.environ.get("PALNET_TEST_SIGNAL", "0"))
 def _note(event, arguments):
+    if _signal and event == "os.rename" and ".palnet-" in os.fspath(arguments[0]):
+        os.kill(os.getpid(), _signal)
     if event.startswith("socket.") and event != "socket.gethostname" or event in ("urllib.Request", "ftplib.connect"):
         if event == "socket.__new__" and arguments[1] not in (2, 10):
             return
@@ -138,10 +143,11 @@ class Desk:
         }  # fmt: skip
         self.said: dict[str, bytes] = {}
 
-    def start(self, *words: str, module: str = "cli", **streams: int) -> subprocess.Popen[bytes]:
+    def start(self, *words: str, module: str = "cli", ends: int = 0, **streams: int) -> subprocess.Popen[bytes]:
         guard = ["-c", GUARD] if GUARDED else []
         command = [sys.executable, *guard, "-m", f"PALNetLandmarksLib.engine.{module}", *words]
-        return subprocess.Popen(command, cwd=self.folder, env=self.environment, **streams)  # type: ignore[call-overload]
+        environment = {**self.environment, "PALNET_TEST_SIGNAL": str(int(ends))}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, **streams)  # type: ignore[call-overload]
 
     def run(self, *words: str, module: str = "cli", say: bytes = b"", expect: int = 0) -> bytes:
         pipe = subprocess.PIPE
@@ -265,15 +271,22 @@ def test_nothing_is_left_after_the_work(desk: Desk) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_nothing_is_left_after_cancel_and_kill(tmp_path: Path, desk: Desk, number: int, code: int) -> None:
-    for seconds in (0.7, 1.6):
-        folder = tmp_path / str(seconds)
+    for moment in ("while it begins", "while it writes"):
+        folder = tmp_path / moment
         folder.mkdir()
         words = ["predict", str(desk.scan), "--output", str(folder / "a.mrk.json"), "--image", str(folder / "a.png")]
-        process = desk.start(*words, stdout=-1, stderr=-1)
-        time.sleep(seconds)
-        process.send_signal(number)
-        process.communicate(timeout=30)
-        assert process.returncode in (code, -int(number), 0)
+        if moment == "while it begins":
+            process = desk.start(*words, stdout=-1, stderr=-1)
+            time.sleep(0.7)
+            process.send_signal(number)
+            process.communicate(timeout=60)
+            assert process.returncode in (code, -int(number))
+        else:
+            process = desk.start(*words, ends=number, stdout=-1, stderr=-1)
+            process.communicate(timeout=120)
+            assert process.returncode == code
+            assert [path.suffix for path in folder.iterdir()] == ([".tmp"] if number == signal.SIGKILL else [])
+        # What a kill leaves goes with the next write into the folder.
         shutil.copy(desk.folder / "p.mrk.json", folder / "b.mrk.json")
         done = desk.start("convert", str(folder / "b.mrk.json"), str(folder / "b.tps"))
         assert done.wait(60) == 0

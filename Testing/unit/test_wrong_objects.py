@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.robustness.faces import CHANGES, TWO_FACES
+from Testing.robustness.__main__ import report
+from Testing.robustness.faces import CHANGED, CHANGES, TWO_FACES
 from Testing.robustness.objects import NO_FACES
-from Testing.robustness.trials import FACE, Outcome, Task, attempt, made, prepare
+from Testing.robustness.trials import FACE, Outcome, Task, attempt, made, prepare, tasks
 
 FOLDERS = [Path(__file__).parents[1] / "data" / "faces" / "small"]
 QUICK = ("sphere", "vase", "terrain", "chair", "hand", "animal", "back of a head")
@@ -81,3 +82,37 @@ def test_trials_can_be_repeated() -> None:
 )
 def test_the_judge_knows_right_from_wrong(outcome: Outcome, right: bool) -> None:
     assert outcome.right is right
+
+
+def test_rates_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    doubt = ("registration.doubtful",)
+    objects = [
+        Outcome("sphere", 0, "", (), 2.0, 50),
+        Outcome("sphere", 1, "", doubt, 0.5, 50),
+        Outcome("vase", 0, "registration.no_face", ()),
+        Outcome("vase", 1, "scan.flat", ()),
+    ]
+    faces = [
+        Outcome(FACE, 0, "registration.no_face", ()),
+        Outcome(FACE, 1, "", doubt, 0.5, 50, 2.0, 8.0, 0),
+        Outcome(FACE, 2, "", (), 2.0, 50, 9.0, 40.0, 20),
+        Outcome(FACE, 3, "", (), 2.0, 50, 2.0, 8.0, 0),
+        Outcome(FACE, 4, "", (), 2.0, 50, 1.0, 4.0, 0),
+    ]
+    assert report([*objects, *faces, Outcome("half a face", 0, "", (), 2.0, 50, 9.0, 14.0, 0)]) == (0.25, 0.2)
+    said = capsys.readouterr().out
+    assert "false accept: 1 of 4 (25.0 %), and 1 accepted with a warning" in said
+    assert "false refuse: 1 of 5 (20.0 %); of those accepted 1 with a warning, 1 wrong without one" in said
+    rows = {line[:22].strip(): [int(word) for word in line[22:].split()[:5]] for line in said.splitlines()[1:6]}
+    # tried, refused, with a warning, in silence, wrong
+    assert rows["sphere"] == [2, 0, 1, 1, 1] and rows["vase"] == [2, 2, 0, 0, 0]
+    assert rows[FACE] == [5, 1, 1, 3, 1] and rows["half a face"] == [1, 0, 0, 1, 1]
+
+
+def test_as_many_trials_are_made_as_asked_for() -> None:
+    planned = tasks(1, FOLDERS, Path("model.npz"), 200, 150, 3)
+    kinds = [task.kind for task in planned]
+    assert len({(task.kind, task.number) for task in planned}) == len(planned) == 350 + 3 * len(CHANGED)
+    assert set(kinds) == {*NO_FACES, FACE, *CHANGED} and kinds.count(FACE) == 150
+    assert sum(kind in NO_FACES for kind in kinds) == 200
+    assert kinds.count("sphere") >= 200 // len(NO_FACES)

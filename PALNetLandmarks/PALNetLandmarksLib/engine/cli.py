@@ -124,8 +124,10 @@ def _report(error: Exception, console: Console, debug: bool) -> int:
     if known is not None:
         console.error(known.message, known.hint, code=known.code, exit_code=known.exit_code)
         return known.exit_code
+    # Of a file the system says more than its trouble: where it lies. That is for --debug only.
+    told = error.strerror if isinstance(error, OSError) else error
     console.error(
-        f"The program failed unexpectedly ({type(error).__name__}: {error}).", REPORT, code="internal", exit_code=1
+        f"The program failed unexpectedly ({type(error).__name__}: {told}).", REPORT, code="internal", exit_code=1
     )
     return 1
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PALNetLandmarksLib.errors import InputError
 from PALNetLandmarksLib.export import write_asymmetry, write_measurements
-from PALNetLandmarksLib.files import raise_write_error
+from PALNetLandmarksLib.files import raise_write_error, sweep_temporary
 from PALNetLandmarksLib.landmark_files import write_landmarks
 from PALNetLandmarksLib.landmarks import LandmarkSet
 from PALNetLandmarksLib.manifest import MANIFEST, write_manifest
@@ -118,9 +118,10 @@ def write_files(
         When a file cannot be written.
     """
     names = files_of(identifier, kinds)
+    sweep_temporary(folder)  # what an export left that was ended in the middle
     try:
         # Beside the target, so that moving the finished files there cannot fail half-way for want of space.
-        waiting = Path(tempfile.mkdtemp(prefix=".palnet-", dir=folder))
+        waiting = Path(tempfile.mkdtemp(prefix=".palnet-", suffix=".tmp", dir=folder))
     except OSError as error:
         raise_write_error(error, Path(folder) / names[0])
     try:
