@@ -85,8 +85,9 @@ CHANGES: dict[str, Callable[[Subject, Generator], ChangedFace]] = {
     "mirrored": _mirrored(turned=True),
     "mirrored, inside out": _mirrored(turned=False),
 }
-TWO_FACES, OPEN_MOUTH = "two faces", "mouth wide open"
-CHANGED = (*CHANGES, TWO_FACES, OPEN_MOUTH)
+TWO_FACES, OPEN_MOUTH, FILLED_MOUTH = "two faces", "mouth wide open", "mouth wide open, filled"
+MOUTHS = (OPEN_MOUTH, FILLED_MOUTH)
+CHANGED = (*CHANGES, TWO_FACES, *MOUTHS)
 
 
 def two_faces(first: Subject, second: Subject, generator: Generator) -> ChangedFace:
@@ -99,17 +100,21 @@ def two_faces(first: Subject, second: Subject, generator: Generator) -> ChangedF
     return ChangedFace(joined([first.mesh, other]), (first.landmarks, apply_transform(back, second.landmarks)))
 
 
-def open_mouth(face_model: Path, seed: int, number: int, generator: Generator) -> ChangedFace:
+def open_mouth(face_model: Path, seed: int, number: int, generator: Generator, filled: bool) -> ChangedFace:
     """Simulate a scan of a head whose jaw hangs at 60 to 100 % of the model's widest.
 
-    The jaw is let down in the model's neutral face, from which every head is drawn.
+    The jaw is let down in the model's neutral face, from which every head is drawn. Either cameras see what is behind
+    the teeth, or the gap is filled with a flat surface, as programs do that close all holes.
     """
-    from training_tools.simulation.face_model import LANDMARKS_FILE, load_face_model
+    from training_tools.simulation.face_model import LANDMARKS_FILE, MOUTH_CLOSURE, load_face_model
     from training_tools.simulation.scan import simulate_scan
 
     model = load_face_model(face_model, LANDMARKS_FILE)
     jaw = model.expression[model.expression_names.index("jawOpen")]
     opened = replace(model, neutral=(model.neutral + generator.uniform(0.6, 1.0) * jaw).astype(np.float32))
+    if not filled:
+        kept = model.triangle_region != MOUTH_CLOSURE
+        opened = replace(opened, triangles=model.triangles[kept], triangle_region=model.triangle_region[kept])
     scan = simulate_scan(opened, seed, number)
     return ChangedFace(Mesh(scan.vertices.astype(np.float64), scan.triangles.astype(np.int64)), (scan.landmarks,))
 
@@ -134,9 +139,9 @@ def changed_face(
     -------
     ChangedFace
     """
-    if kind == OPEN_MOUTH:
+    if kind in MOUTHS:
         assert face_model is not None
-        return posed(open_mouth(face_model, seed, number, generator), generator)
+        return posed(open_mouth(face_model, seed, number, generator, filled=kind == FILLED_MOUTH), generator)
     subject = load_subject(folders[int(generator.integers(len(folders)))])
     if kind == TWO_FACES:
         other = load_subject(folders[int(generator.integers(len(folders)))])

@@ -15,6 +15,7 @@ from PALNetLandmarksLib.engine.cloud import SurfaceCloud, face_cloud
 from PALNetLandmarksLib.engine.devices import choose_device, device_errors
 from PALNetLandmarksLib.engine.locating import Located, locator_for
 from PALNetLandmarksLib.engine.missing_regions import missing_regions
+from PALNetLandmarksLib.engine.mouth import OPEN_MM, mouth_opening
 from PALNetLandmarksLib.engine.projection import CENTROID_VERTICES, prepare_surface, project
 from PALNetLandmarksLib.engine.provenance import prediction_provenance, prediction_sha256
 from PALNetLandmarksLib.engine.registration import Registration, register, register_from_landmarks
@@ -129,7 +130,7 @@ class Predictor:
             landmarks = self._finish(scan, located)
             landmarks = self._recorded(landmarks, scan, registration, initial, seed)
             seconds["projection"] = time.perf_counter() - started
-        warnings = scan.warnings + _warnings(registration, landmarks)
+        warnings = scan.warnings + _warnings(registration, landmarks, self._mouth_opening(scan, located))
         report("done", 1.0)
         return Prediction(
             landmarks, registration, located.scan_to_reference, located, warnings, seconds, str(self.device)
@@ -207,6 +208,12 @@ class Predictor:
             coordinate_system="LPS",
         )
 
+    def _mouth_opening(self, scan: Scan, located: Located) -> float:
+        if "Sn" not in self.bundle.protocol:
+            return 0.0
+        subnasale = located.landmarks[self.bundle.protocol.index("Sn")]
+        return mouth_opening(scan.vertices, scan.triangles, located.scan_to_reference, subnasale)
+
     def _recorded(
         self, landmarks: LandmarkSet, scan: Scan, registration: Registration, initial: LandmarkSet | None, seed: int
     ) -> LandmarkSet:
@@ -259,7 +266,7 @@ def _structure(landmark: Landmark) -> str:
     return "hairline" if landmark.label == "Tr" else ""
 
 
-def _warnings(registration: Registration, landmarks: LandmarkSet) -> tuple[ScanWarning, ...]:
+def _warnings(registration: Registration, landmarks: LandmarkSet, opening_mm: float) -> tuple[ScanWarning, ...]:
     found = []
     if registration.verdict != "good":
         found.append(
@@ -274,6 +281,14 @@ def _warnings(registration: Registration, landmarks: LandmarkSet) -> tuple[ScanW
                 "registration.second_face",
                 "The scan seems to show two faces; the landmarks lie on one. If it is the wrong one, cut the other out "
                 "of the scan, or start from three points picked on the right one (Prn, Ex_R, Ex_L).",
+            )
+        )
+    if opening_mm >= OPEN_MM:
+        found.append(
+            ScanWarning(
+                "face.open_mouth",
+                f"The mouth seems to be open ({opening_mm:.0f} mm), or the scan has a hole there. The models have "
+                "learnt closed mouths: do not trust landmarks of lips, chin and jaw, nor their expected errors.",
             )
         )
     gone = [

@@ -151,6 +151,8 @@ def _look_for_face(scan: Scan, predictor: Predictor, progress: Progress, facts: 
         sentences.append("A face was found.")
     if prediction.registration.second_face:
         sentences.append("It seems to show two faces: cut one of them out of the scan.")
+    if any(warning.code == "face.open_mouth" for warning in prediction.warnings):
+        sentences.append("The mouth seems to be open: landmarks of lips and chin cannot be trusted.")
     ears = ears_in_view(prediction.landmarks)
     facts["ears"] = ears
     hidden = [side for side, ear in ears.items() if ear["of"] and not ear["seen"]]
