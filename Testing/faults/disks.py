@@ -90,12 +90,19 @@ def full_disk_batch(folder: Path, right: Undisturbed, sizes: tuple[int, ...] = (
         output.mkdir(parents=True)
         with small_disk(output, f"{size}k") as mounted:
             limit = {} if mounted else {"preexec_fn": file_limit(size * 256)}
-            problems = run(batch_words(right.scans, output), **limit).problems([INPUT, 1])
+            problems = run(batch_words(right.scans, output), **limit).problems([INPUT])
             # What is there must be whole: it is taken to another disk and gone on with.
             shutil.copytree(output, roomy)
+        problems += _cut(roomy)
         problems += run(batch_words(right.scans, roomy, "--resume")).problems([0])
         outcome.count([*problems, *differences(right.batch, roomy)], f"{size} kB")
     return outcome
+
+
+def _cut(folder: Path) -> list[str]:
+    """Say which files of a batch do not end as whole ones do."""
+    ends = {path.name: path.read_bytes()[-2:] for path in sorted(folder.iterdir())}
+    return [f"{name} is cut" for name, end in ends.items() if not end.endswith(b"}\n" if ".json" in name else b"\n")]
 
 
 def full_disk_training(folder: Path, right: Undisturbed, sizes: tuple[int, ...] = (4, 300)) -> Outcome:
@@ -162,7 +169,7 @@ def vanishing(folder: Path, right: Undisturbed) -> Outcome:
             ended = finish(process)
             # Cases whose scans are gone fail one by one, and so say the exit code and the table. A file that is
             # made anew in the moment of the removal is no fault: only an end without words or a traceback is.
-            problems = ended.problems([0, 1, INPUT])
+            problems = ended.problems([0, INPUT])
             if name.startswith("scans"):
                 (place / "elsewhere").rename(scans)
                 words = batch_words(scans, output, "--resume")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from PALNetLandmarksLib.resources import sample_scans
-from Testing.faults.scenes import Engine, Outcome, run
+from Testing.faults.scenes import HANGS, Engine, Outcome, run
 
 #: What memory may grow by over all requests after the first ones, as a share and in bytes.
 _GROWTH, _MEGABYTE = 0.05, 2**20
@@ -51,6 +52,21 @@ def garbage(folder: Path, count: int, seed: int) -> Outcome:
     """Feed the engine garbage: it says so and goes on."""
     outcome = Outcome("engine fed garbage")
     engine = Engine(folder)
+    # Lines that an engine reads no more fill the pipe, and then whoever writes them waits for ever.
+    watch = threading.Timer(HANGS + count, engine.process.kill)
+    watch.start()
+    try:
+        _feed(engine, outcome, count, seed)
+    except OSError:
+        outcome.count(["takes no more lines"])
+    finally:
+        watch.cancel()
+        engine.process.kill()
+        engine.process.wait()
+    return outcome
+
+
+def _feed(engine: Engine, outcome: Outcome, count: int, seed: int) -> None:
     expected = engine.ask("predict", mesh=engine.mesh())
     for number, line in enumerate(garbage_lines(count, seed)):
         engine.raw(line + b"\n")
@@ -60,14 +76,13 @@ def garbage(folder: Path, count: int, seed: int) -> Outcome:
             problems = [] if answer["event"] == "ready" else [str(answer)]
         outcome.count(problems, f"line {number}")
         if problems:
-            return outcome
+            return
     engine.raw(b"x" * (3 << 20) + b"\n")
     again = engine.ask("predict", mesh=engine.mesh())
     good = expected["event"] == "result" and again.get("positions") == expected["positions"]
     outcome.count([] if good else [f"predicts otherwise after it: {str(again)[:120]}"])
     outcome.count([] if engine.end() == 0 else ["does not end well"])
     outcome.count(["a traceback in its log"] if "Traceback" in engine.log.read_text() else [])
-    return outcome
 
 
 def closed_line(folder: Path, rounds: int = 3) -> Outcome:

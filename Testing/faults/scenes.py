@@ -115,10 +115,12 @@ class Ended:
     seconds: float
 
     def problems(self, codes: Sequence[int]) -> list[str]:
-        """Say what is wrong with this end: another exit code, a traceback, no words for an error."""
+        """Say what is wrong with this end: another exit code, a traceback, a fault of ours, no words for an error."""
         found = [] if self.code in codes else [f"exit code {self.code}, not {codes}: {self.errors[-200:]!r}"]
         if "Traceback" in self.errors:
             found.append(f"a traceback: {self.errors[-300:]!r}")
+        if re.search("failed unexpectedly|Unexpected error", self.errors):
+            found.append(f"a fault of the program itself: {self.errors[-300:]!r}")
         if self.code and self.code in codes and not self.errors.strip():
             found.append("an error without words")
         return found

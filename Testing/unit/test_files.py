@@ -7,8 +7,8 @@ import stat
 import pytest
 
 from PALNetLandmarksLib import files
-from PALNetLandmarksLib.errors import InputError
-from PALNetLandmarksLib.files import atomic_write, read_text
+from PALNetLandmarksLib.errors import InputError, UsageError
+from PALNetLandmarksLib.files import atomic_write, read_text, sole_writer
 
 
 def leftovers(folder):
@@ -149,3 +149,20 @@ def test_a_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(InputError):
         read_text(tmp_path / "pipe.txt")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not remove open files")
+@pytest.mark.parametrize("again", [False, True])
+def test_a_lock_on_a_file_that_was_just_taken_away_guards_nothing(tmp_path, monkeypatch, again):
+    path = tmp_path / "a.lock"
+
+    def late(file):
+        path.unlink()  # whoever held it ends at this moment
+        if again:
+            path.touch()  # and a third one makes it anew
+        return True
+
+    monkeypatch.setattr(files, "try_lock", late)
+    with pytest.raises(UsageError, match="busy"), sole_writer(path, "busy", "", "x"):
+        pass
+    assert path.exists() == again

@@ -276,10 +276,13 @@ def test_nothing_is_left_after_cancel_and_kill(tmp_path: Path, desk: Desk, numbe
         folder.mkdir()
         words = ["predict", str(desk.scan), "--output", str(folder / "a.mrk.json"), "--image", str(folder / "a.png")]
         if moment == "while it begins":
-            process = desk.start(*words, stdout=-1, stderr=-1)
-            time.sleep(0.7)
-            process.send_signal(number)
-            process.communicate(timeout=60)
+            for pause in (0.7, 1.4):  # an interpreter that is just looking for its packages lets an interrupt pass
+                process = desk.start(*words, stdout=-1, stderr=-1)
+                time.sleep(pause)
+                process.send_signal(number)
+                process.communicate(timeout=60)
+                if process.returncode:
+                    break
             assert process.returncode in (code, -int(number))
         else:
             process = desk.start(*words, ends=number, stdout=-1, stderr=-1)
@@ -383,10 +386,12 @@ TELLING = [
     "Paziente: Bianchi Marco",
     "C:\\Users\\Giulia Rossi\\Desktop\\scan.obj",
     "/home/jsmith/scans/a.obj",
-    "OBJ File: 'giulia_rossi.blend'",
+    "Blender v2.93.5 OBJ File: 'giulia_rossi.blend'",
     "MRN: 1234567",
     "nato il 12/04/1987",
     "patientname=ROSSI^GIULIA",
+    "second visit of Mrs. Smith, left side",
+    "dob 12 4 87",
 ]
 TELLING_NAMES = [
     "John_Smith",

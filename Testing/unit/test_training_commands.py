@@ -223,5 +223,6 @@ def test_two_trainings_do_not_write_to_one_folder(
     run.mkdir()
     with sole_writer(run / "training.lock", "", "", ""):
         assert main(train_words(data, run)) == 2
+        assert (run / "training.lock").exists()  # else a third one would come in
     assert "Another process is training in 'run'" in capsys.readouterr().err
     assert not list(run.glob("*.safetensors")) and not (run / "training.lock").exists()

@@ -217,6 +217,7 @@ def test_what_slicer_exports_is_known_by_its_mesh(results: Path, capsys: pytest.
     predicted = Predictor(load_bundle(), "cpu").predict(scan_from_arrays(turned, triangles)).landmarks
     assert "scan_sha256" not in predicted.provenance
     write_landmarks(results / "s.tps", predicted.in_coordinate_system("RAS").in_coordinate_system("LPS"), case="S")
+    write_mesh(results / "another one.ply", vertices + [0.0, 0.5, 0.0], triangles)
     code, answer = verify(capsys, results / "s.tps")
     assert answer["verdict"] == "not recomputed"
     shutil.copy(SCAN, results / "scan.ply")
