@@ -87,7 +87,7 @@ def simplified(column: str) -> str:
     >>> simplified("Age_Min (years)"), simplified("S.D.")
     ('agemin', 'sd')
     """
-    return re.sub(r"[^a-z]", "", re.sub(r"[(\[].*?[)\]]", "", column.casefold()))
+    return re.sub(r"[^a-z]", "", re.sub(r"[(\[][^()\[\]]*[)\]]", "", column.casefold()))
 
 
 def sex_of(text: str) -> str:
@@ -153,7 +153,7 @@ def age_range(low: str, high: str, both: str, where: str) -> tuple[float, float]
     >>> age_range("19", "25", "", "n"), age_range("", "", "0.5 - 1.5", "n"), age_range("60", "", "", "n")
     ((19.0, 26.0), (0.5, 1.5), (60.0, inf))
     """
-    text = re.sub(r"[\u2010-\u2015\u2212]", "-", both.casefold())
+    text = re.sub(r"[\u2010-\u2015\u2212]", "-", " ".join(both.casefold().split()))
     text = re.sub(r"\s*(years?|yrs?|y)\b\.?(\s*of age)?", "", text).strip()
     if text not in ("", "all", "any", "all ages", "-"):
         if low or high:

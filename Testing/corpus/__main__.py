@@ -94,7 +94,8 @@ def _programs(seed: int, base: Path) -> Iterator[Outcome]:
     chosen += [case for case in heavy_cases() if case.name in ("ply: million vertices", "obj: million vertices")]
     for case in chosen:
         folder = Path(tempfile.mkdtemp(dir=base))
-        yield predicted(case, folder, None if case.damage == "metres" else truth)
+        # The largest are no faces: only that they end well is looked at.
+        yield predicted(case, folder, None if case.damage in ("metres", "million vertices") else truth)
         shutil.rmtree(folder)
 
 

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from PALNetLandmarksLib.engine import reading, reading_gltf, reading_obj, reading_raw, reading_texture, reading_vtk
+from PALNetLandmarksLib.engine.bundle import load_bundle
+from PALNetLandmarksLib.engine.networks import build_network
 from PALNetLandmarksLib.engine.reading import read_scan
-from PALNetLandmarksLib.errors import InputError, LandmarkingError
+from PALNetLandmarksLib.engine.shape_regression import ShapeRegression
+from PALNetLandmarksLib.engine.worker_scan import take_mesh
+from PALNetLandmarksLib.engine.worker_tasks import _initial as start_points
+from PALNetLandmarksLib.errors import BundleError, InputError, LandmarkingError, UsageError
+from PALNetLandmarksLib.norms_cells import simplified
+from PALNetLandmarksLib.protocol import load_protocol
 from Testing.corpus.damage import REFUSED, Case, attempt, cases
 from Testing.corpus.fuzzing import _MTL, Target, _png, _textured_obj, attempts, targets
 from Testing.corpus.heavy import heavy_cases
@@ -107,6 +114,10 @@ def test_bounds_hold_for_what_only_grows_while_it_is_read(tmp_path: Path, monkey
     (tmp_path / "a.obj").write_text("".join(f"v {x} {y} {z}\n" for x, y, z in SHELL[0]) + f"f {corners}\n")
     monkeypatch.setattr(reading_raw, "MOST_TRIANGLES", 500)  # one face, but it becomes 718 triangles
     assert too_large(tmp_path / "a.obj")
+    monkeypatch.undo()
+    monkeypatch.setattr(reading_raw, "_MOST_LINES", 500)
+    (tmp_path / "b.obj").write_bytes(b"v 0 0 0\n" + b"\n" * 500)
+    assert "more than 500 lines" in too_large(tmp_path / "b.obj")
 
 
 @pytest.mark.parametrize("bound", ["_MOST_TEXT", "_MOST_LINES"])
@@ -194,3 +205,21 @@ def test_harness_sees_what_it_looks_for(tmp_path: Path) -> None:
     (tmp_path / "a.ply").write_bytes(FORMATS["ply"][1](SHELL))
     assert judged("whole", lambda: attempt(case, tmp_path / "a.ply", tmp_path, SHELL)).kind == "silent"
     assert unclear(InputError("It is bad.", "Mend it.", code="scan.bad")) == ""
+
+
+def test_what_fuzzing_has_found_stays_mended() -> None:
+    assert simplified("(" * 300_000 + "sd") == "sd"  # took time with the square of the brackets
+    with pytest.raises(BundleError, match="is no model bundle"):
+        load_bundle("9" * 5000)  # longer than any name on a disk
+    with pytest.raises(BundleError, match="cannot be built with its parameters"):
+        build_network("patch_transformer", {"landmarks": 2, "mirror": [None, 1]})
+    shape = load_bundle().shape
+    assert shape is not None
+    arrays = dict(shape.arrays())
+    arrays["scale1"] = np.full_like(arrays["scale1"], np.inf)
+    with pytest.raises(ValueError, match="not finite"):
+        ShapeRegression.from_arrays(arrays, shape.template.mean_landmarks)
+    with pytest.raises(UsageError, match="points to start from"):
+        start_points({"labels": ["Prn"], "positions": [[10**400, 0, 0]]}, load_protocol())
+    with pytest.raises(InputError, match="not in a folder of the engine's"):
+        take_mesh(f"palnet-engine-x/{'9' * 5000}.npz")

@@ -287,7 +287,11 @@ def _locate(path: str | Path | None) -> Path:
         if folder.name == str(path):
             return folder
     folder = Path(path)
-    if not (folder / DESCRIPTION).is_file():
+    try:
+        present = (folder / DESCRIPTION).is_file()
+    except OSError:  # no system has a folder of this name
+        present = False
+    if not present:
         known = ", ".join(p.name for p in found) or "none"
         raise BundleError(
             f"'{folder.name}' is no model bundle: it has no {DESCRIPTION}.",

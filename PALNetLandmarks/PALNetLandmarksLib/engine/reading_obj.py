@@ -15,7 +15,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from PALNetLandmarksLib.engine.reading_raw import RawMesh, check_size, damaged, fans, number_table, truncated
+from PALNetLandmarksLib.engine.reading_raw import (
+    RawMesh,
+    check_lines,
+    check_size,
+    damaged,
+    fans,
+    number_table,
+    truncated,
+)
 from PALNetLandmarksLib.engine.reading_texture import MISSING, file_beside, read_image
 from PALNetLandmarksLib.engine.scan import FloatArray, IntArray, ScanWarning
 from PALNetLandmarksLib.errors import InputError
@@ -66,9 +74,10 @@ def read_obj(data: bytes, folder: Path, texture: bool) -> RawMesh:
     Raises
     ------
     InputError
-        ``scan.damaged`` or ``scan.truncated``.
+        ``scan.damaged``, ``scan.truncated`` or ``scan.too_large``.
     """
     data = _plain_lines(data)
+    check_lines(data)
     complete = data.endswith(b"\n")
     parsed = _Parsed()
     try:

@@ -100,9 +100,22 @@ def text_lines(data: bytes) -> list[bytes]:
     InputError
         ``scan.too_large``.
     """
-    if len(data) > _MOST_TEXT or data.count(b"\n") > _MOST_LINES:
-        raise too_large(f"it is a text file of more than {_MOST_TEXT // 1024**2} MB or {_MOST_LINES:,} lines")
+    check_lines(data)
+    if len(data) > _MOST_TEXT:
+        raise too_large(f"it is a text file of more than {_MOST_TEXT // 1024**2} MB")
     return data.split(b"\n")
+
+
+def check_lines(data: bytes) -> None:
+    """Refuse a text of more lines than any scan has: each takes time, an empty one too.
+
+    Raises
+    ------
+    InputError
+        ``scan.too_large``.
+    """
+    if data.count(b"\n") > _MOST_LINES:
+        raise too_large(f"its file has more than {_MOST_LINES:,} lines")
 
 
 def number_table(lines: Sequence[bytes], dtype: npt.DTypeLike, columns: Sequence[int] | None = None) -> npt.NDArray:

@@ -238,12 +238,15 @@ class ShapeRegression:
             if f"weights{number}" not in stored:
                 break
             scale = np.asarray(stored[f"scale{number}"], np.float32)
-            weights = np.asarray(stored[f"weights{number}"], np.float32) * scale[:, None]
+            with np.errstate(invalid="ignore", over="ignore"):
+                weights = np.asarray(stored[f"weights{number}"], np.float32) * scale[:, None]
             offset = np.asarray(stored[f"offset{number}"], np.float64)
             if weights.shape != (sets * 3 * landmarks + 4 * len(points), 3 * landmarks):
                 raise ValueError(f"stage {number} of the shape regression has the shape {weights.shape}")
             if offset.shape != (3 * landmarks,):
                 raise ValueError(f"stage {number} of the shape regression has another number of landmarks")
+            if not (np.isfinite(weights).all() and np.isfinite(offset).all()):
+                raise ValueError(f"stage {number} of the shape regression is not finite")
             stages.append(LinearStage(weights, offset))
         if not stages or normals.shape != points.shape or points.shape[1:] != (3,) or share.shape != (landmarks, 2):
             raise ValueError("the shape regression is incomplete")

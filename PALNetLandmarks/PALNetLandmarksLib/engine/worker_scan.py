@@ -61,7 +61,10 @@ def delete_mesh(path: str) -> None:
 
 
 def _ours(file: Path) -> bool:
-    return file.suffix == ".npz" and file.parent.name.startswith(FOLDER_PREFIX) and not file.is_symlink()
+    try:
+        return file.suffix == ".npz" and file.parent.name.startswith(FOLDER_PREFIX) and not file.is_symlink()
+    except OSError:  # no system has a file of this name
+        return False
 
 
 def _read(file: Path) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

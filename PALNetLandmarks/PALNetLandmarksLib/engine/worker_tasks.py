@@ -256,7 +256,7 @@ def _initial(initial: Mapping[str, Any], protocol: Protocol) -> LandmarkSet:
             if label in protocol and None not in position:
                 positions[protocol.index(label)] = np.asarray(position, dtype=np.float64)
         return LandmarkSet.from_positions(protocol, positions)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(
             "The points to start from cannot be read.",
             "Place them again, or predict without them.",

@@ -101,5 +101,12 @@ def build_network(name: str, parameters: Mapping[str, Any]) -> nn.Module:
             f"Its parameters are: {', '.join(inspect.signature(network).parameters)}.",
             code="bundle.parameters",
         ) from error
-    built: nn.Module = network(**parameters)
+    try:
+        built: nn.Module = network(**parameters)
+    except (TypeError, ValueError, IndexError, KeyError, RuntimeError, OverflowError) as error:
+        raise BundleError(
+            f"The network '{name}' cannot be built with its parameters.",
+            "The bundle is damaged; get it again from where it came from.",
+            code="bundle.parameters",
+        ) from error
     return built
