@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from PALNetLandmarksLib.engine import reading, reading_gltf, reading_obj, reading_raw, reading_texture, reading_vtk
+from PALNetLandmarksLib.engine import (
+    reading,
+    reading_gltf,
+    reading_obj,
+    reading_raw,
+    reading_texture,
+    reading_vtk,
+    worker_scan,
+)
 from PALNetLandmarksLib.engine.bundle import load_bundle
 from PALNetLandmarksLib.engine.networks import build_network
 from PALNetLandmarksLib.engine.reading import read_scan
@@ -223,3 +231,4 @@ def test_what_fuzzing_has_found_stays_mended() -> None:
         start_points({"labels": ["Prn"], "positions": [[10**400, 0, 0]]}, load_protocol())
     with pytest.raises(InputError, match="not in a folder of the engine's"):
         take_mesh(f"palnet-engine-x/{'9' * 5000}.npz")
+    assert len(str(worker_scan._refused("x" * 100_000))) < 400

@@ -103,7 +103,7 @@ def _array(content: bytes, kind: str) -> NDArray[Any]:
 
 def _refused(why: str) -> InputError:
     return InputError(
-        f"The scan did not reach the engine: {why}.",
+        f"The scan did not reach the engine: {why[:200]}.",  # libraries quote what they could not read
         "Try again. If it happens again, see whether the disk is full.",
         code="scan.transfer",
     )
