@@ -148,15 +148,12 @@ def try_lock(file: IO[Any]) -> bool:
     bool
         False when another process has it.
     """
+    if os.name != "nt":
+        return lock(file.fileno())
+    import msvcrt
+
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
     except OSError:
         return False
     return True
@@ -248,7 +245,10 @@ def _temporary_file(folder: Path) -> Tuple[int, str]:
 
 
 def lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed, also by the end of the process; False when another process has it."""
+    """Lock an open file until it is closed, also by the end of the process; False when another process has it.
+
+    Nothing is done on Windows, for files that nobody can delete while they are open.
+    """
     if os.name == "nt":
         return True
     import fcntl

@@ -87,7 +87,10 @@ def simplified(column: str) -> str:
     >>> simplified("Age_Min (years)"), simplified("S.D.")
     ('agemin', 'sd')
     """
-    return re.sub(r"[^a-z]", "", re.sub(r"[(\[][^()\[\]]*[)\]]", "", column.casefold()))
+    text = column.casefold()
+    # Behind the last closing bracket no opening one has its partner: looking for it takes time with their square.
+    end = max(text.rfind(")"), text.rfind("]")) + 1
+    return re.sub(r"[^a-z]", "", re.sub(r"[(\[][^)\]]*[)\]]", "", text[:end]) + text[end:])
 
 
 def sex_of(text: str) -> str:

@@ -63,7 +63,7 @@ def test_cloud_is_cut_to_the_box_of_the_landmarks() -> None:
 
 
 def test_where_the_scan_is_cut_moves_no_point() -> None:
-    vertices, triangles, _ = grid(400.0, 100)
+    vertices, triangles, _ = grid(390.0, 100)  # a square does not hold a multiple of four points
     mean = np.array([[190.0, 190.0, 0.0], [210.0, 210.0, 0.0]])
     cut = np.eye(4)
     cut[:3, 3] = [0.0, 3.0, 0.0]

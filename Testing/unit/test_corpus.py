@@ -217,6 +217,7 @@ def test_harness_sees_what_it_looks_for(tmp_path: Path) -> None:
 
 def test_what_fuzzing_has_found_stays_mended() -> None:
     assert simplified("(" * 300_000 + "sd") == "sd"  # took time with the square of the brackets
+    assert simplified("sd (mm (left))") == "sd"
     with pytest.raises(BundleError, match="is no model bundle"):
         load_bundle("9" * 5000)  # longer than any name on a disk
     with pytest.raises(BundleError, match="cannot be built with its parameters"):

@@ -106,7 +106,7 @@ def build_network(name: str, parameters: Mapping[str, Any]) -> nn.Module:
     except (TypeError, ValueError, IndexError, KeyError, RuntimeError, OverflowError) as error:
         raise BundleError(
             f"The network '{name}' cannot be built with its parameters.",
-            "The bundle is damaged; get it again from where it came from.",
+            "Correct them; if they come from a bundle, it is damaged: get it again from where it came.",
             code="bundle.parameters",
         ) from error
     return built
