@@ -66,7 +66,7 @@ def test_where_the_scan_is_cut_moves_no_point() -> None:
     vertices, triangles, _ = grid(390.0, 100)  # a square does not hold a multiple of four points
     mean = np.array([[190.0, 190.0, 0.0], [210.0, 210.0, 0.0]])
     cut = np.eye(4)
-    cut[:3, 3] = [0.0, 3.0, 0.0]
+    cut[:3, 3] = [5.0, 0.0, 0.0]
     one, other = (face_cloud(vertices, triangles, pose, mean) for pose in (np.eye(4), cut))
     for first, second in ((one, other), (one.coarse, other.coarse)):
         both = {tuple(point) for point in first.points} & {tuple(point) for point in second.points}
