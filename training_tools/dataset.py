@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 TRAINING_AREA_PER_POINT = 1.6
 """Denser than at prediction (2.0 mm²): every training step keeps another random share of the points."""
 
+SAMPLING = b"cells"
+"""Name of the way points are drawn, part of the cache's keys: to be changed with it."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -132,7 +135,7 @@ def canonical_subject(
     use = alignment_mask(protocol) & np.isfinite(subject.landmarks).all(axis=1)
     transform = rigid_fit(subject.landmarks[use], mean[use])
     key = hashlib.sha256(subject.mesh.read_bytes())
-    key.update(transform.tobytes() + mean.tobytes() + repr(TRAINING_AREA_PER_POINT).encode())
+    key.update(transform.tobytes() + mean.tobytes() + repr(TRAINING_AREA_PER_POINT).encode() + SAMPLING)
     key.update(b"facet normals" if facet_normals else b"")
     key.update(b"" if subject.unit == "mm" else subject.unit.encode())
     stored = cache / f"{key.hexdigest()[:32]}.npy"
@@ -145,6 +148,7 @@ def canonical_subject(
             scan.triangles,
             transform,
             mean,
+            cells=scan.cells,
             area_per_point=TRAINING_AREA_PER_POINT,
             facet_normals=facet_normals,
             seed=0,

@@ -7,6 +7,7 @@ import pytest
 
 from PALNetLandmarksLib.engine.cleaning import CleanMesh, clean, duplicate_map, single_precision
 from PALNetLandmarksLib.engine.reading_raw import RawMesh
+from PALNetLandmarksLib.engine.rigid import random_rotation
 from PALNetLandmarksLib.errors import InputError
 
 
@@ -191,6 +192,33 @@ def test_specks_change_nothing_about_the_order_of_the_rest() -> None:
     again = cleaned(np.vstack([vertices, specks[::-1]]), np.vstack([triangles, after]))
     np.testing.assert_array_equal(again.vertices, both.vertices)
     np.testing.assert_array_equal(again.triangles, both.triangles)
+
+
+def test_cells_are_compact_and_the_same_in_any_pose_and_unit() -> None:
+    vertices, triangles = patch(60, 60)
+    mesh = cleaned(vertices, triangles)
+    assert (np.diff(mesh.cells) >= 0).all()
+    centres = mesh.vertices[mesh.triangles].mean(axis=1)
+    radius = np.sqrt(((mesh.vertices - mesh.vertices.mean(axis=0)) ** 2).sum(axis=1).mean())
+    longest = np.linalg.norm(mesh.vertices[mesh.triangles] - centres[:, None], axis=2).max()
+    numbers = np.unique(mesh.cells)
+    assert len(numbers) > 100
+    for number in numbers:
+        inside = centres[mesh.cells == number]
+        assert np.linalg.norm(inside - inside[0], axis=1).max() < np.sqrt(3.0) * radius / 16.0 + 2.0 * longest
+    turned = cleaned(0.001 * vertices @ random_rotation(np.random.default_rng(4)).T + 7.0, triangles)
+    # Single precision is coarser seven metres away: a few triangles come to lie in the cell beside.
+    assert abs(np.bincount(turned.cells, minlength=2**21) - np.bincount(mesh.cells, minlength=2**21)).sum() < 40
+
+
+def test_one_more_triangle_leaves_other_cells_as_they_are() -> None:
+    vertices, triangles = patch(60, 60)
+    alone = cleaned(vertices, triangles)
+    fin = np.array([[triangles[700, 0], triangles[700, 1], len(vertices)]])
+    more = cleaned(np.append(vertices, vertices[[triangles[700, 2]]] + [0.0, 0.0, 2.0], axis=0),
+                   np.append(triangles, fin, axis=0))  # fmt: skip
+    before, after = (np.bincount(mesh.cells, minlength=2**21) for mesh in (alone, more))
+    assert (before != after).sum() < 0.1 * (before > 0).sum()
 
 
 def test_a_surface_all_in_pieces_has_no_specks() -> None:

@@ -139,6 +139,20 @@ def test_specks_before_the_face_hardly_move_a_landmark(
     agree(prediction, predictor.predict(specked).landmarks.positions, MOVED_MEAN_MM)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_one_more_triangle_hardly_moves_a_landmark(
+    predictor: Predictor, prediction: Prediction, scan: Scan, seed: int
+) -> None:
+    """A fin on an edge somewhere: points are drawn again in its cell, and where its weight turns the scan's axes."""
+    triangle = scan.triangles[np.random.default_rng(seed).integers(len(scan.triangles))]
+    tip = scan.vertices[triangle].mean(axis=0) + [2.0, 1.0, 3.0]
+    fin = [[triangle[0], triangle[1], len(scan.vertices)]]
+    finned = scan_from_arrays(np.append(scan.vertices, [tip], axis=0), np.append(scan.triangles, fin, axis=0))
+    assert len(finned.triangles) == len(scan.triangles) + 1
+    limit = MOVED_MEAN_MM if len(scan.triangles) > 20_000 else RESAMPLED_MEAN_MM  # one triangle of few weighs more
+    agree(prediction, predictor.predict(finned).landmarks.positions, limit)
+
+
 def test_mirror_image_swaps_left_and_right(predictor: Predictor, prediction: Prediction, scan: Scan) -> None:
     mirror = predictor.bundle.protocol.mirror
     image = scan.vertices * [-1.0, 1.0, 1.0]

@@ -58,14 +58,14 @@ class SurfaceCloud:
         Unit normals, pointing out of the head.
     vertices : (m, 3) float64, optional
         Vertices of the mesh that the points were sampled from, as far as it lies where the face is.
-    strips : (n,) int64, optional
-        Strip of the surface that each point stands for, see `sample_surface`; default: one after the other.
+    ranks : (n,) int64, optional
+        Place of each point among those near it, see `sample_surface`; default: one after the other.
     """
 
     points: FloatArray
     normals: FloatArray
     vertices: FloatArray | None = None
-    strips: IntArray | None = None
+    ranks: IntArray | None = None
 
     @cached_property
     def tree(self) -> cKDTree:
@@ -75,8 +75,8 @@ class SurfaceCloud:
     @cached_property
     def coarse(self) -> SurfaceCloud:
         """Every fourth point, for patches that see further at the same cost."""
-        strips = np.arange(len(self.points)) if self.strips is None else self.strips
-        chosen = strips % COARSE_STEP == 0
+        ranks = np.arange(len(self.points)) if self.ranks is None else self.ranks
+        chosen = ranks % COARSE_STEP == 0
         return SurfaceCloud(self.points[chosen], self.normals[chosen])
 
     def nearest(self, centres: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
@@ -104,13 +104,13 @@ class Samples(NamedTuple):
     Attributes
     ----------
     points, normals : (n, 3) float64
-    strips : (n,) int64
-        From which of the equal strips of the surface each point was drawn; ascending.
+    ranks : (n,) int64
+        Place of each point among those of its cell, counted from a random number on.
     """
 
     points: FloatArray
     normals: FloatArray
-    strips: IntArray
+    ranks: IntArray
 
 
 def sample_surface(
@@ -119,14 +119,16 @@ def sample_surface(
     normals: FloatArray | None,
     area_per_point: float,
     *,
+    cells: IntArray | None = None,
     keep: NDArray[np.bool_] | None = None,
     seed: int = 0,
 ) -> Samples:
-    """Sample a surface by systematic steps along its cumulative area.
+    """Sample a surface by systematic steps along its cumulative area, cell by cell.
 
-    The triangles, in their order, are cut into strips of equal area, and each strip gets a point: the result is even
-    where strips are compact, costs one pass, and depends neither on the pose of the scan nor on ``keep``, so that two
-    cuts of a scan have the same points wherever both are.
+    The triangles of a cell, in their order, are cut into strips of equal area, from a random start on, and each strip
+    gets a point: the result is even where strips are compact, and costs one pass. It depends neither on the pose of
+    the scan nor on ``keep``, and each cell has its own random numbers: two cuts of a scan, or a scan before and after
+    a repair, have the same points wherever both are the same.
 
     Parameters
     ----------
@@ -136,6 +138,8 @@ def sample_surface(
         Normals of the vertices, interpolated in the triangles; without them a point has the normal of its triangle.
     area_per_point : float
         Area of a strip, in the square of the vertices' unit.
+    cells : (m,) int64, optional
+        Cell of each triangle, ascending, not negative; default: one cell holds all.
     keep : (m,) bool, optional
         Triangles to sample; default: all.
     seed : int
@@ -146,11 +150,26 @@ def sample_surface(
     """
     facets = triangle_normals(vertices, triangles)
     cumulative = np.cumsum(0.5 * np.sqrt(np.einsum("nd,nd->n", facets, facets)))
-    # A row of three numbers for each strip: they do not depend on how many strips follow.
-    random = np.random.default_rng(seed).random((int(np.ceil(cumulative[-1] / area_per_point)), 3))
-    chosen = np.searchsorted(cumulative, (np.arange(len(random)) + random[:, 0]) * area_per_point)
-    strips = np.flatnonzero(chosen < len(triangles) if keep is None else np.append(keep, False)[chosen])
-    chosen, weights = chosen[strips], random[strips, 1:]
+    cells = np.zeros(len(triangles), dtype=np.int64) if cells is None else cells
+    first = np.flatnonzero(np.diff(cells, prepend=-1))
+    before = np.where(first > 0, cumulative[first - 1], 0.0)
+    after = np.append(before[1:], cumulative[-1])
+    keys = _mixed(cells[first].astype(np.uint64) ^ _mixed(np.array([seed], dtype=np.uint64)))
+    start = _uniform(keys)
+    # One strip too many, for the part of one at either end: what falls out of the cell is dropped below.
+    counts = np.ceil((after - before) / area_per_point).astype(np.int64) + 1
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    keys_of = _mixed(np.repeat(keys, counts) + number.astype(np.uint64))
+    places = (number - np.repeat(start, counts) + _uniform(keys_of)) * area_per_point
+    inside = (places >= 0.0) & (places < np.repeat(after - before, counts))
+    chosen = np.searchsorted(cumulative, np.repeat(before, counts)[inside] + places[inside], side="right")
+    # Rounding may put the last place of a cell into the next one.
+    chosen = np.minimum(chosen, np.repeat(np.append(first[1:], len(triangles)) - 1, counts)[inside])
+    keys_of, ranks = keys_of[inside], (number + np.repeat(keys & np.uint64(0xFF), counts).astype(np.int64))[inside]
+    if keep is not None:
+        kept = keep[chosen]
+        chosen, keys_of, ranks = chosen[kept], keys_of[kept], ranks[kept]
+    weights = np.column_stack([_uniform(_mixed(keys_of + np.uint64(1 + one))) for one in range(2)])
     outside = weights.sum(axis=1) > 1.0
     weights[outside] = 1.0 - weights[outside]
     barycentric = np.column_stack([1.0 - weights.sum(axis=1), weights])[:, :, None]
@@ -158,7 +177,20 @@ def sample_surface(
     points = (vertices[corners] * barycentric).sum(axis=1)
     directions = facets[chosen] if normals is None else (normals[corners] * barycentric).sum(axis=1)
     length = np.linalg.norm(directions, axis=1, keepdims=True)
-    return Samples(points, directions / np.maximum(length, 1e-12), strips)
+    return Samples(points, directions / np.maximum(length, 1e-12), ranks)
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return random-looking bits for each number: a step of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    numbers = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _uniform(bits: NDArray[np.uint64]) -> FloatArray:
+    """Return numbers in [0, 1) from random bits."""
+    return np.asarray((bits >> np.uint64(11)) * 2.0**-53)
 
 
 def seen_from_outside(points: FloatArray) -> NDArray[np.bool_]:
@@ -200,6 +232,7 @@ def face_cloud(
     scan_to_reference: FloatArray,
     mean_landmarks: FloatArray,
     *,
+    cells: IntArray | None = None,
     area_per_point: float = AREA_PER_POINT,
     facet_normals: bool = False,
     seed: int = 0,
@@ -215,6 +248,8 @@ def face_cloud(
         Rigid transform from the registration.
     mean_landmarks : (l, 3) float64
         In the reference frame; their box and a margin bound what is kept.
+    cells : (m,) int64, optional
+        Of the scan, see `sample_surface`.
     area_per_point : float
         mm² of surface for each point.
     facet_normals : bool
@@ -231,7 +266,8 @@ def face_cloud(
     inside = ((aligned >= low) & (aligned <= high)).all(axis=1)
     near = ((aligned >= low - NEIGHBOURHOOD) & (aligned <= high + NEIGHBOURHOOD)).all(axis=1)
     if not near.all():
-        triangles = triangles[near[triangles].all(axis=1)]
+        there = near[triangles].all(axis=1)
+        triangles, cells = triangles[there], None if cells is None else cells[there]
     keep = inside[triangles].any(axis=1)
     kept = triangles[keep]
     if len(kept) < 100:
@@ -248,6 +284,6 @@ def face_cloud(
     if not facet_normals:
         at_vertices = np.zeros_like(vertices)
         at_vertices[used] = vertex_normals(vertices[used], kept)
-    sampled = sample_surface(vertices, triangles, at_vertices, area_per_point, keep=keep, seed=seed)
+    sampled = sample_surface(vertices, triangles, at_vertices, area_per_point, cells=cells, keep=keep, seed=seed)
     seen = seen_from_outside(apply_transform(scan_to_reference, sampled.points))
-    return SurfaceCloud(sampled.points[seen], sampled.normals[seen], vertices[used], sampled.strips[seen])
+    return SurfaceCloud(sampled.points[seen], sampled.normals[seen], vertices[used], sampled.ranks[seen])

@@ -143,6 +143,7 @@ class Predictor:
             scan.triangles,
             scan_to_reference,
             self.bundle.mean_landmarks,
+            cells=scan.cells,
             facet_normals=getattr(self._network, "facet_normals", False) is True,
             seed=seed,
         )

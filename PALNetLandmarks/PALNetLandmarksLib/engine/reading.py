@@ -183,6 +183,7 @@ def _scan(raw: RawMesh, unit: str) -> Scan:
         scale_to_mm=choice.scale_to_mm,
         warnings=raw.warnings + cleaned.warnings + choice.warnings,
         cleaning=cleaned.cleaning,
+        cells=cleaned.cells,
     )
 
 

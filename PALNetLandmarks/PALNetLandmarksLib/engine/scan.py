@@ -94,6 +94,9 @@ class Scan:
         SHA-256 of the file's bytes in hexadecimal digits, or ``""`` for arrays.
     cleaning : Cleaning
         What was removed or changed.
+    cells : (m,) int64 or None
+        Small cell of space that each triangle belongs to, the same wherever the scan lies; ascending. A change of the
+        surface leaves the points drawn from other cells as they are.
     """
 
     vertices: FloatArray
@@ -104,6 +107,7 @@ class Scan:
     warnings: tuple[ScanWarning, ...] = ()
     sha256: str = ""
     cleaning: Cleaning = field(default_factory=Cleaning)
+    cells: IntArray | None = None
 
     @property
     def size_mm(self) -> tuple[float, float, float]:
