@@ -15,7 +15,7 @@ from PALNetLandmarksLib.engine.cloud import SurfaceCloud, face_cloud
 from PALNetLandmarksLib.engine.devices import choose_device, device_errors
 from PALNetLandmarksLib.engine.locating import Located, locator_for
 from PALNetLandmarksLib.engine.missing_regions import missing_regions
-from PALNetLandmarksLib.engine.mouth import OPEN_MM, mouth_opening
+from PALNetLandmarksLib.engine.mouth import open_mouth
 from PALNetLandmarksLib.engine.projection import CENTROID_VERTICES, prepare_surface, project
 from PALNetLandmarksLib.engine.provenance import prediction_provenance, prediction_sha256
 from PALNetLandmarksLib.engine.registration import Registration, register, register_from_landmarks
@@ -130,7 +130,7 @@ class Predictor:
             landmarks = self._finish(scan, located)
             landmarks = self._recorded(landmarks, scan, registration, initial, seed)
             seconds["projection"] = time.perf_counter() - started
-        warnings = scan.warnings + _warnings(registration, landmarks, self._mouth_opening(scan, located))
+        warnings = scan.warnings + _warnings(registration, landmarks, self._open_mouth(scan, located))
         report("done", 1.0)
         return Prediction(
             landmarks, registration, located.scan_to_reference, located, warnings, seconds, str(self.device)
@@ -209,11 +209,11 @@ class Predictor:
             coordinate_system="LPS",
         )
 
-    def _mouth_opening(self, scan: Scan, located: Located) -> float:
+    def _open_mouth(self, scan: Scan, located: Located) -> str:
         if "Sn" not in self.bundle.protocol:
-            return 0.0
+            return ""
         subnasale = located.landmarks[self.bundle.protocol.index("Sn")]
-        return mouth_opening(scan.vertices, scan.triangles, located.scan_to_reference, subnasale)
+        return open_mouth(scan.vertices, scan.triangles, located.scan_to_reference, subnasale)
 
     def _recorded(
         self, landmarks: LandmarkSet, scan: Scan, registration: Registration, initial: LandmarkSet | None, seed: int
@@ -267,7 +267,7 @@ def _structure(landmark: Landmark) -> str:
     return "hairline" if landmark.label == "Tr" else ""
 
 
-def _warnings(registration: Registration, landmarks: LandmarkSet, opening_mm: float) -> tuple[ScanWarning, ...]:
+def _warnings(registration: Registration, landmarks: LandmarkSet, mouth: str) -> tuple[ScanWarning, ...]:
     found = []
     if registration.verdict != "good":
         found.append(
@@ -284,12 +284,12 @@ def _warnings(registration: Registration, landmarks: LandmarkSet, opening_mm: fl
                 "of the scan, or start from three points picked on the right one (Prn, Ex_R, Ex_L).",
             )
         )
-    if opening_mm >= OPEN_MM:
+    if mouth:
         found.append(
             ScanWarning(
                 "face.open_mouth",
-                f"The mouth seems to be open ({opening_mm:.0f} mm), or the scan has a hole there. The models have "
-                "learnt closed mouths: do not trust landmarks of lips, chin and jaw, nor their expected errors.",
+                f"{mouth} The models have learnt closed mouths: if it is open, do not trust landmarks of lips, chin "
+                "and jaw, nor their expected errors.",
             )
         )
     gone = [
