@@ -122,10 +122,21 @@ def bundled_training(folder: Path) -> Training:
         "network": {"name": bundle.network, "parameters": dict(bundle.parameters)},
         "protocol": bundle.protocol.to_dict(),
     }
-    written = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("training", {})
+    written = _training_figures(folder)
     figures = {key: value for key, value in written.items() if key not in ("weights_mb", "shape_scans")}
     face = ReferenceFile(bundle.reference, bundle.mean_landmarks)
     return Training(description, (folder / WEIGHTS).read_bytes(), face, figures)
+
+
+def bundled_shape(folder: Path) -> tuple[ShapeRegression, int] | None:
+    """Return the shape regression of a bundle and the number of scans that it rests on; None if it has none."""
+    shape = load_bundle(folder).shape
+    return None if shape is None else (shape, int(_training_figures(folder).get("shape_scans", 0)))
+
+
+def _training_figures(folder: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("training", {})
+    return figures
 
 
 def write_training(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PALNetLandmarksLib.engine.bundle import Bundle, load_bundle
-from PALNetLandmarksLib.engine.shape_regression import ShapeRegression
+from PALNetLandmarksLib.engine.shape_regression import LARGEST_GAIN, LEAST_GAIN, ShapeRegression
 from PALNetLandmarksLib.errors import InputError, UsageError
 from training_tools.bundling import (
     Identity,
+    bundled_shape,
     bundled_training,
     calibrated_bundle,
     check_in_fresh_process,
@@ -57,6 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--training-data", required=True, help="the training data in words; appears in every export")
     parser.add_argument("--licence", default="MIT")
     parser.add_argument("--projection", default="surface", choices=("surface", "nearest_vertex", "vertex_centroid"))
+    parser.add_argument(
+        "--asymmetry-gain",
+        type=float,
+        default=1.0,
+        metavar="GAIN",
+        help="multiply differences between right and left, against their shrinkage: 1 divided by the "
+        "slope that 'evaluate' reports on asymmetric scans (default 1)",
+    )
     parser.add_argument("--jobs", type=int, default=2)
     return parser
 
@@ -74,9 +83,36 @@ def scans_for(options: argparse.Namespace, part: str) -> Scans:
     return part_of(scans_of_options(options), options.run / "split.json", part)
 
 
-def _shape(options: argparse.Namespace, cache: Path, bundle: Bundle) -> tuple[ShapeRegression, int]:
-    """Fit the shape regression; returns it with the number of scans."""
-    return fit_shape(bundle, [scans_of_options(options, folder) for folder in options.shape_data], cache, options.jobs)
+def _shape_from(options: argparse.Namespace) -> Callable[[Bundle], tuple[ShapeRegression, int]] | None:
+    """Return what gives a bundle its shape regression, with the number of scans that it rests on.
+
+    It is fitted to ``--shape-data``, or the model's whose weights are taken.
+    """
+    gain: float = options.asymmetry_gain
+    if not LEAST_GAIN <= gain <= LARGEST_GAIN:
+        raise UsageError(
+            f"A gain of asymmetry of {gain:g} makes no sense.", f"Give one from {LEAST_GAIN:g} to {LARGEST_GAIN:g}.",
+            code="export.gain",
+        )  # fmt: skip
+    if options.shape_data:
+        cache = options.cache or options.output.with_name(f"{options.output.name}-cache")
+
+        def fitted(bundle: Bundle) -> tuple[ShapeRegression, int]:
+            scans = [scans_of_options(options, folder) for folder in options.shape_data]
+            shape, count = fit_shape(bundle, scans, cache, options.jobs)
+            return replace(shape, asymmetry_gain=gain), count
+
+        return fitted
+    known = bundled_shape(options.bundle) if options.bundle is not None else None
+    if known is not None:
+        shape, scans = known
+        return lambda _: (replace(shape, asymmetry_gain=gain), scans)
+    if gain != 1.0:
+        raise UsageError(
+            "Only a model with a shape regression has a gain of asymmetry.", "Give --shape-data as well.",
+            code="export.gain",
+        )  # fmt: skip
+    return None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -88,12 +124,8 @@ def main(arguments: Sequence[str]) -> int:
         options.projection,
     )  # fmt: skip
     training = finished_training(options.run) if options.run is not None else bundled_training(options.bundle)
-    shape_from = None
-    if options.shape_data:
-        cache = options.cache or options.output.with_name(f"{options.output.name}-cache")
-        shape_from = partial(_shape, options, cache)
     description = calibrated_bundle(
-        training, options.output, validation.folders, identity, options.jobs, validation.reader, shape_from
+        training, options.output, validation.folders, identity, options.jobs, validation.reader, _shape_from(options)
     )
     bundle = load_bundle(options.output)
     evaluation = evaluate_bundle(bundle, test, options.jobs, data=test.folders[0].parent.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,14 @@ from PALNetLandmarksLib.engine.cloud import SurfaceCloud
 from PALNetLandmarksLib.engine.locating import Located
 from PALNetLandmarksLib.engine.predictor import corrected_by_shape
 from PALNetLandmarksLib.engine.registration import Reference
-from PALNetLandmarksLib.engine.rigid import apply_transform, random_rotation
-from PALNetLandmarksLib.engine.shape_regression import LinearStage, ShapeRegression, Template, first_features
+from PALNetLandmarksLib.engine.rigid import apply_transform, random_rotation, rotation_from_vector
+from PALNetLandmarksLib.engine.shape_regression import (
+    LinearStage,
+    ShapeRegression,
+    Template,
+    first_features,
+    widened,
+)
 from training_tools.shape_fitting import _feature_weights, _Ridge, _surfaces, _swapped, _table, make_template
 
 FloatArray = NDArray[np.float64]
@@ -178,11 +185,40 @@ def test_the_pose_of_the_scan_makes_no_difference(fitted: ShapeRegression) -> No
     back = np.linalg.inv(pose)
     lying = SurfaceCloud(apply_transform(pose, head[:, :3]), head[:, 3:] @ pose[:3, :3].T)
     located = Located(apply_transform(pose, landmarks()), back, np.ones(6), np.ones(6))
-    after = corrected_by_shape(located, lying, fitted)
+    after = corrected_by_shape(located, lying, fitted, SWAPPED)
     plain = fitted.refine(head[:, :3], head[:, 3:], landmarks(), None)
     np.testing.assert_allclose(apply_transform(back, after.landmarks), plain, atol=1e-6)
     expected = 0.5 + 0.1 * np.linalg.norm(plain - landmarks(), axis=1)
     np.testing.assert_allclose(after.raw_error, expected, atol=1e-6)
+
+
+def test_asymmetry_is_widened_in_any_pose_and_a_symmetric_face_left_alone(fitted: ShapeRegression) -> None:
+    generator = np.random.default_rng(9)
+    symmetric = 0.5 * (landmarks() + landmarks()[SWAPPED] * MIRROR)
+    odd = generator.normal(size=(6, 3))
+    odd -= odd[SWAPPED] * MIRROR
+    turned = np.eye(4)
+    turned[:3, :3], turned[:3, 3] = rotation_from_vector(np.array([0.1, -0.2, 0.05])), [3.0, -2.0, 1.0]
+    moved = apply_transform(turned, symmetric)
+    np.testing.assert_allclose(widened(moved, SWAPPED, 1.3), moved, atol=1e-9)
+
+    def difference(points: FloatArray) -> FloatArray:
+        """Distances between the landmarks of one side less those of the other."""
+        apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+        return apart - apart[SWAPPED][:, SWAPPED]
+
+    face = apply_transform(turned, symmetric + 0.02 * odd)
+    wider = widened(face, SWAPPED, 1.25)
+    np.testing.assert_allclose(difference(wider), 1.25 * difference(face), atol=1e-3)
+    np.testing.assert_array_equal(widened(face, SWAPPED, 1.0), face)
+    np.testing.assert_allclose(widened(face[SWAPPED] * MIRROR, SWAPPED, 1.25), wider[SWAPPED] * MIRROR, atol=1e-9)
+    head = round_head(51.0)
+    located = Located(landmarks() + odd, np.eye(4), np.ones(6), np.ones(6))
+    cloud = SurfaceCloud(head[:, :3], head[:, 3:])
+    plain, wide = (corrected_by_shape(located, cloud, replace(fitted, asymmetry_gain=gain), SWAPPED).landmarks
+                   for gain in (1.0, 1.2))  # fmt: skip
+    np.testing.assert_allclose(wide, widened(plain, SWAPPED, 1.2), atol=1e-9)
+    assert np.abs(wide - plain).max() > 0.05
 
 
 @pytest.fixture
@@ -203,7 +239,17 @@ def random_shape(mean: FloatArray) -> ShapeRegression:
         )
         for sets in (1, 3)
     )
-    return ShapeRegression(Template(points, normals, mean), stages, generator.random((len(mean), 2)))
+    return ShapeRegression(Template(points, normals, mean), stages, generator.random((len(mean), 2)), 1.07)
+
+
+def test_a_gain_of_asymmetry_is_one_sensible_number() -> None:
+    mean = np.random.default_rng(8).normal(size=(len(PROTOCOL), 3))
+    arrays = random_shape(mean).arrays()
+    for gain in (0.5, 3.0, np.nan):
+        with pytest.raises(ValueError, match="gain"):
+            ShapeRegression.from_arrays({**arrays, "asymmetry_gain": np.array([gain])}, mean)
+    del arrays["asymmetry_gain"]  # as written before there was one
+    assert ShapeRegression.from_arrays(arrays, mean).asymmetry_gain == 1.0
 
 
 def test_a_bundle_keeps_the_regression(with_shape: Path) -> None:
@@ -215,6 +261,7 @@ def test_a_bundle_keeps_the_regression(with_shape: Path) -> None:
         np.testing.assert_array_equal(one.offset, other.offset)
     np.testing.assert_allclose(bundle.shape.template.points, written.template.points, atol=1e-6)
     np.testing.assert_array_equal(bundle.shape.error_share, written.error_share)
+    assert bundle.shape.asymmetry_gain == 1.07
 
 
 def test_an_older_program_would_refuse_such_a_bundle(with_shape: Path) -> None:
@@ -236,7 +283,9 @@ def test_another_format_is_refused(with_shape: Path) -> None:
     assert code_of(edited(with_shape, format=3)) == "bundle.format"
 
 
-@pytest.mark.parametrize("change", ["weights1", "offset2", "error_share", "normals", "nothing but points"])
+@pytest.mark.parametrize(
+    "change", ["weights1", "offset2", "error_share", "normals", "asymmetry_gain", "nothing but points"]
+)
 def test_arrays_that_do_not_fit_are_refused(change: str) -> None:
     mean = np.random.default_rng(8).normal(size=(len(PROTOCOL), 3))
     arrays = random_shape(mean).arrays()
@@ -244,5 +293,5 @@ def test_arrays_that_do_not_fit_are_refused(change: str) -> None:
         arrays = {"points": arrays["points"], "normals": arrays["normals"], "error_share": arrays["error_share"]}
     else:
         arrays[change] = arrays[change][:-1]
-    with pytest.raises(ValueError, match="shape|broadcast"):
+    with pytest.raises(ValueError, match="shape|broadcast|gain"):
         ShapeRegression.from_arrays(arrays, mean)

@@ -21,7 +21,7 @@ from PALNetLandmarksLib.engine.provenance import prediction_provenance, predicti
 from PALNetLandmarksLib.engine.registration import Registration, register, register_from_landmarks
 from PALNetLandmarksLib.engine.rigid import apply_transform, invert_rigid
 from PALNetLandmarksLib.engine.scan import Scan, ScanWarning
-from PALNetLandmarksLib.engine.shape_regression import ShapeRegression
+from PALNetLandmarksLib.engine.shape_regression import ShapeRegression, widened
 from PALNetLandmarksLib.errors import InputError, RegistrationError
 from PALNetLandmarksLib.landmarks import LandmarkSet
 from PALNetLandmarksLib.protocol import Landmark
@@ -123,7 +123,7 @@ class Predictor:
             started = time.perf_counter()
             located = self.locate(cloud, registration.scan_to_reference)
             if bundle.shape is not None:
-                located = corrected_by_shape(located, cloud, bundle.shape)
+                located = corrected_by_shape(located, cloud, bundle.shape, bundle.protocol.mirror)
             seconds["network"] = time.perf_counter() - started
             report("projection", 0.9)
             started = time.perf_counter()
@@ -230,7 +230,9 @@ class Predictor:
         return replace(landmarks, provenance={**facts, "prediction_sha256": prediction_sha256(landmarks)})
 
 
-def corrected_by_shape(located: Located, cloud: SurfaceCloud, shape: ShapeRegression) -> Located:
+def corrected_by_shape(
+    located: Located, cloud: SurfaceCloud, shape: ShapeRegression, mirror: NDArray[np.int64]
+) -> Located:
     """Correct what the network said by the shape of the whole face.
 
     Parameters
@@ -238,6 +240,8 @@ def corrected_by_shape(located: Located, cloud: SurfaceCloud, shape: ShapeRegres
     located : Located
     cloud : SurfaceCloud
     shape : ShapeRegression
+    mirror : (l,) int64
+        Index of each landmark's partner on the other side.
 
     Returns
     -------
@@ -251,7 +255,7 @@ def corrected_by_shape(located: Located, cloud: SurfaceCloud, shape: ShapeRegres
     )
     return replace(
         located,
-        landmarks=apply_transform(invert_rigid(transform), after),
+        landmarks=apply_transform(invert_rigid(transform), widened(after, mirror, shape.asymmetry_gain)),
         raw_error=shape.expected_error(located.raw_error, np.linalg.norm(after - before, axis=1)),
     )
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from PALNetLandmarksLib.engine.patches import point_tree
+from PALNetLandmarksLib.engine.rigid import apply_transform, rigid_fit
 
 FloatArray = NDArray[np.float64]
 LookAgain = Callable[[FloatArray], FloatArray]
@@ -42,6 +43,9 @@ LEAST_AGREEMENT = 0.3
 FARTHEST_MM = 8.0
 LARGEST_MM = 4.0
 """Surface farther off than the first is taken for something else (hair, clothes); distances are cut at the second."""
+
+LEAST_GAIN, LARGEST_GAIN = 1.0, 1.5
+"""Limits of a model's gain of asymmetry: beyond them noise, too, would grow by half."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +159,33 @@ def second_features(
     return np.concatenate([*sets, surface.ravel()])
 
 
+def widened(landmarks: FloatArray, mirror: NDArray[np.int64], gain: float) -> FloatArray:
+    """Multiply the differences between right and left.
+
+    What is learnt by least squares draws every face towards the average one, and that is symmetric: true asymmetry is
+    shown too small. The landmarks are compared with their mirror image, after reflection in the plane that brings the
+    two closest, and moved away from it.
+
+    Parameters
+    ----------
+    landmarks : (l, 3) float64
+        All of them known, x from right to left.
+    mirror : (l,) int64
+        Index of each landmark's partner on the other side.
+    gain : float
+        1 changes nothing.
+
+    Returns
+    -------
+    (l, 3) float64
+    """
+    image = landmarks[mirror] * [-1.0, 1.0, 1.0]
+    # The image as it lies best on the landmarks: half the way there is the symmetric face in the landmarks' own pose.
+    image = apply_transform(rigid_fit(image, landmarks), image)
+    moved: FloatArray = landmarks + 0.5 * (gain - 1.0) * (landmarks - image)
+    return moved
+
+
 @dataclass(frozen=True, eq=False)
 class ShapeRegression:
     """The fitted regression of a model.
@@ -166,11 +197,14 @@ class ShapeRegression:
         One, or two with the network looking again in between.
     error_share : (l, 2) float64
         Expected error before calibration: shares of the network's own estimate and of the correction's length.
+    asymmetry_gain : float
+        What differences between right and left are multiplied by at last, see `widened`.
     """
 
     template: Template
     stages: tuple[LinearStage, ...]
     error_share: FloatArray
+    asymmetry_gain: float = 1.0
 
     def refine(
         self, points: FloatArray, normals: FloatArray, landmarks: FloatArray, look_again: LookAgain | None
@@ -211,6 +245,7 @@ class ShapeRegression:
             "points": self.template.points.astype(np.float32),
             "normals": self.template.normals.astype(np.float32),
             "error_share": self.error_share,
+            "asymmetry_gain": np.array([self.asymmetry_gain]),
         }
         for number, stage in enumerate(self.stages, start=1):
             scale = np.maximum(np.abs(stage.weights).max(axis=1), 1e-12).astype(np.float32)
@@ -233,6 +268,9 @@ class ShapeRegression:
         landmarks = len(mean_landmarks)
         template = Template(points, normals, mean_landmarks)
         share = np.asarray(stored["error_share"], np.float64)
+        gain = np.asarray(stored.get("asymmetry_gain", np.ones(1)), np.float64)
+        if gain.shape != (1,) or not LEAST_GAIN <= gain[0] <= LARGEST_GAIN:
+            raise ValueError(f"the gain of asymmetry is not one number from {LEAST_GAIN:g} to {LARGEST_GAIN:g}")
         stages = []
         for number, sets in ((1, 1), (2, 3)):
             if f"weights{number}" not in stored:
@@ -250,4 +288,4 @@ class ShapeRegression:
             stages.append(LinearStage(weights, offset))
         if not stages or normals.shape != points.shape or points.shape[1:] != (3,) or share.shape != (landmarks, 2):
             raise ValueError("the shape regression is incomplete")
-        return cls(template, tuple(stages), share)
+        return cls(template, tuple(stages), share, float(gain[0]))
