@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from PALNetLandmarksLib.engine.bundle import load_bundle
-from PALNetLandmarksLib.engine.mouth import OPEN_MM, fall_below_lip, midline_profile, mouth_opening, open_mouth
+from PALNetLandmarksLib.engine.mouth import (
+    OPEN_MM,
+    OPEN_MOUTH_ERROR_MM,
+    fall_below_lip,
+    midline_profile,
+    mouth_opening,
+    open_mouth,
+)
 from PALNetLandmarksLib.engine.predictor import Predictor
 from PALNetLandmarksLib.engine.reading import read_scan, scan_from_arrays
 from PALNetLandmarksLib.engine.rigid import apply_transform, invert_rigid, random_rotation
@@ -107,4 +114,11 @@ def test_the_prediction_says_that_a_mouth_is_open(predictor: Predictor, sample: 
     opened = predictor.predict(scan_from_arrays(sample.vertices, sample.triangles[~inside]))
     assert inside.any() and OPEN_MM < 18.0
     warning = next(warning for warning in opened.warnings if warning.code == "face.open_mouth")
-    assert "do not trust landmarks of lips, chin and jaw" in warning.message
+    assert "do not trust landmarks of lips and chin" in warning.message
+    before, after = (np.asarray(one.landmarks.expected_error_mm) for one in (closed, opened))
+    labels = predictor.bundle.protocol.labels
+    for label, one, other in zip(labels, before, after, strict=True):
+        least = OPEN_MOUTH_ERROR_MM.get(label, 0.0)
+        assert not one >= least > 0.0
+        assert other >= least or np.isnan(other)  # missing, in the hole
+    assert after[labels.index("Pg")] == 20.0 and after[labels.index("Prn")] < 2.0

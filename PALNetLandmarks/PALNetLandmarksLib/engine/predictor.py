@@ -15,7 +15,7 @@ from PALNetLandmarksLib.engine.cloud import SurfaceCloud, face_cloud
 from PALNetLandmarksLib.engine.devices import choose_device, device_errors
 from PALNetLandmarksLib.engine.locating import Located, locator_for
 from PALNetLandmarksLib.engine.missing_regions import missing_regions
-from PALNetLandmarksLib.engine.mouth import open_mouth
+from PALNetLandmarksLib.engine.mouth import OPEN_MOUTH_ERROR_MM, open_mouth
 from PALNetLandmarksLib.engine.projection import CENTROID_VERTICES, prepare_surface, project
 from PALNetLandmarksLib.engine.provenance import prediction_provenance, prediction_sha256
 from PALNetLandmarksLib.engine.registration import Registration, register, register_from_landmarks
@@ -127,10 +127,11 @@ class Predictor:
             seconds["network"] = time.perf_counter() - started
             report("projection", 0.9)
             started = time.perf_counter()
-            landmarks = self._finish(scan, located)
+            mouth = self._open_mouth(scan, located)
+            landmarks = self._finish(scan, located, bool(mouth))
             landmarks = self._recorded(landmarks, scan, registration, initial, seed)
             seconds["projection"] = time.perf_counter() - started
-        warnings = scan.warnings + _warnings(registration, landmarks, self._open_mouth(scan, located))
+        warnings = scan.warnings + _warnings(registration, landmarks, mouth)
         report("done", 1.0)
         return Prediction(
             landmarks, registration, located.scan_to_reference, located, warnings, seconds, str(self.device)
@@ -172,7 +173,7 @@ class Predictor:
         picked = np.array([position for _, position in known])
         return register_from_landmarks(scan, self.bundle.reference, picked, self.bundle.mean_landmarks[index])
 
-    def _finish(self, scan: Scan, located: Located) -> LandmarkSet:
+    def _finish(self, scan: Scan, located: Located, mouth_open: bool) -> LandmarkSet:
         bundle = self.bundle
         kind = bundle.projection["kind"]
         surface = prepare_surface(scan.vertices, scan.triangles)
@@ -199,12 +200,15 @@ class Predictor:
                 "Check that the scan shows a face, or give three picked points (Prn, Ex_R, Ex_L) with --init.",
                 code="registration.implausible",
             )
-        expected = np.where(missing, np.nan, located.raw_error * bundle.confidence_scale)
+        expected = located.raw_error * bundle.confidence_scale
+        if mouth_open:
+            least = [OPEN_MOUTH_ERROR_MM.get(label, 0.0) for label in bundle.protocol.labels]
+            expected = np.maximum(expected, least)
         return LandmarkSet(
             protocol=bundle.protocol,
             positions=np.where(missing[:, None], np.nan, projected.points),
             status=tuple("missing" if gone else "predicted" for gone in missing),
-            expected_error_mm=expected,
+            expected_error_mm=np.where(missing, np.nan, expected),
             notes=tuple(reason or warning for reason, warning in zip(reasons, check.warnings, strict=True)),
             coordinate_system="LPS",
         )
@@ -292,8 +296,8 @@ def _warnings(registration: Registration, landmarks: LandmarkSet, mouth: str) ->
         found.append(
             ScanWarning(
                 "face.open_mouth",
-                f"{mouth} The models have learnt closed mouths: if it is open, do not trust landmarks of lips, chin "
-                "and jaw, nor their expected errors.",
+                f"{mouth} The models have learnt closed mouths: if it is open, do not trust landmarks of lips and "
+                "chin.",
             )
         )
     gone = [
