@@ -19,6 +19,9 @@ from Testing.corpus.isolated import DOCUMENTED, MEMORY, SECONDS, Outcome
 ROOT = Path(__file__).parents[2]
 #: Two predictions on one surface that a file format rounded: farther apart is another answer.
 SAME_MM = 2.0
+#: Where every second triangle is turned round, nothing tells which way small patches between branching edges faced, as
+#: in the folds of an ear: a landmark there may move as far as it does on another sample of the surface.
+UNDECIDED_MM = {"mixed orientation": 5.0}
 
 
 def predicted(case: Case, folder: Path, truth: np.ndarray | None = None, seconds: float = SECONDS) -> Outcome:
@@ -63,7 +66,7 @@ def predicted(case: Case, folder: Path, truth: np.ndarray | None = None, seconds
             return outcome("silent", "landmarks were placed")
         if truth is not None and case.expected == READ:
             apart = np.linalg.norm(read_landmarks(written / "a.mrk.json").positions - truth, axis=1)
-            if not np.nanmax(apart) <= SAME_MM:
+            if not np.nanmax(apart) <= UNDECIDED_MM.get(case.damage, SAME_MM):
                 return outcome("silent", f"landmarks {np.nanmax(apart):.1f} mm from those of the undamaged scan")
         return outcome("accepted", "0")
     if left:
