@@ -14,7 +14,8 @@ from PALNetLandmarksLib.errors import InputError, UsageError
 from PALNetLandmarksLib.files import read_text
 from training_tools.cross_validation import CrossValidation, cross_validate
 from training_tools.presets import preset_named
-from training_tools.results_file import Evaluation
+from training_tools.recipes import Recipe, recipe_for, same_training
+from training_tools.results_file import RESULTS, Evaluation, read_results
 from training_tools.training import TrainingSettings
 from training_tools.training_job import NetworkChoice
 
@@ -95,6 +96,9 @@ def ablate(
 ) -> list[Evaluation]:
     """Cross-validate every setting; finished folds are kept.
 
+    A setting that trains the same network as one before it, and only makes something else of its output, takes the
+    trainings of that one.
+
     Parameters
     ----------
     plan : CrossValidation
@@ -107,19 +111,28 @@ def ablate(
     Returns
     -------
     list of Evaluation
-        Those whose folds are all finished.
+        Those whose folds are all finished; with ``only_fold``, of that fold alone while others are missing.
     """
-    finished = []
+    finished: list[Evaluation] = []
+    trained: list[tuple[Setting, Recipe]] = []
+    mirror = [int(i) for i in plan.protocol.mirror]
     for setting in settings:
         logger.info("setting '%s': %s", setting.id, setting.title)
+        recipe = recipe_for(setting.network, len(plan.protocol), mirror, setting.parameters)
+        like = [one for one, other in trained if one.preset == setting.preset and same_training(recipe, other)]
+        if not like:
+            trained.append((setting, recipe))
         one = replace(
             plan,
             name=setting.id,
             output=plan.output / setting.id,
             network=NetworkChoice(setting.network, setting.parameters),
             settings=settings_for(setting.preset),
+            trained=plan.output / like[0].id if like else None,
         )
         evaluation = cross_validate(one, only_fold)
+        if evaluation is None and only_fold is not None:
+            evaluation = replace(read_results(one.output / f"fold{only_fold}" / RESULTS), name=setting.id)
         if evaluation is not None:
             finished.append(evaluation)
     return finished

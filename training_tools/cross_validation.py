@@ -61,6 +61,9 @@ class CrossValidation:
         How to read the scans; told from their places by default.
     shape : bool
         Fit a shape regression to the scans that each fold trains on.
+    trained : Path, optional
+        Output of another cross-validation of the same folds, whose trainings are taken: its network must be the same
+        but for parameters that only matter once it is trained.
     """
 
     name: str
@@ -78,6 +81,7 @@ class CrossValidation:
     jobs: int = 1
     reader: Reader | None = None
     shape: bool = False
+    trained: Path | None = None
 
     def splits(self) -> list[Split]:
         """Return the folds; they depend on names, seed and shares only, so that all models see the same."""
@@ -167,6 +171,7 @@ def _key(plan: CrossValidation, number: int, split: Split) -> str:
     description: dict[str, Any] = describe(fold_job(plan, number, split))
     description |= {"test": list(split.test), "projection": plan.projection}
     description |= {"shape": True} if plan.shape else {}
+    description |= {"trained": plan.trained.name} if plan.trained is not None else {}
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
@@ -192,7 +197,12 @@ def _fold(plan: CrossValidation, number: int, split: Split) -> Evaluation:
     place = {one.name: one for one in plan.scans}
     folder.mkdir(parents=True, exist_ok=True)
     split.write(folder / "split.json")
-    run_training(job, plan.jobs)
+    if plan.trained is None:
+        run_training(job, plan.jobs)
+        training = finished_training(job.run)
+    else:
+        training = finished_training(plan.trained / folder.name / "training")
+        training = replace(training, description={**training.description, "network": describe(job)["network"]})
     identity = Identity(f"{plan.name}-fold{number}", title=f"{plan.name}, fold {number}", projection=plan.projection,
                         training_data="Scans of the other folds.")  # fmt: skip
     shape_from, prepared = None, folder / "shape"
@@ -200,7 +210,7 @@ def _fold(plan: CrossValidation, number: int, split: Split) -> Evaluation:
         scans = [Scans(tuple(job.training), plan.reader)]
         shape_from = partial(fit_shape, scans=scans, cache=prepared, jobs=plan.jobs)
     calibrated_bundle(
-        finished_training(job.run), folder / "bundle", job.validation, identity, plan.jobs, plan.reader, shape_from
+        training, folder / "bundle", job.validation, identity, plan.jobs, plan.reader, shape_from
     )
     tested = evaluate_bundle(
         load_bundle(folder / "bundle"),

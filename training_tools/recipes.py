@@ -36,7 +36,8 @@ class Recipe(TypingProtocol):
     """What training needs to know of a network.
 
     A recipe whose input is not cut from a cloud of points may also have a method ``dataset(subjects, mean, mirror,
-    augmentation, seed, changes)`` that returns its own data set; see :mod:`training_tools.faces`.
+    augmentation, seed, changes)`` that returns its own data set; see :mod:`training_tools.faces`. It may name in
+    ``answer_parameters`` those of its parameters that only matter once the network is trained.
     """
 
     name: str
@@ -61,6 +62,15 @@ class Recipe(TypingProtocol):
     def predict(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return landmarks, (b, l, 3)."""
         ...
+
+
+def same_training(first: Recipe, second: Recipe) -> bool:
+    """Tell whether two recipes train the same network, and differ at most in what is made of its output."""
+    one, other = (
+        {key: value for key, value in recipe.parameters.items() if key not in getattr(recipe, "answer_parameters", ())}
+        for recipe in (first, second)
+    )
+    return first.name == second.name and one == other
 
 
 def _nearest(cloud: Array, centres: Array, count: int) -> Array:

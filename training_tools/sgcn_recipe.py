@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class SgcnRecipe:
     batch_size: int = 4
     weight_decay: float = 0.0
     bfloat16: bool = False  # positions in [-1, 1] would be rounded to half a millimetre
+    answer_parameters: ClassVar[frozenset[str]] = frozenset({"stages", "hottest", "reach"})
 
     @cached_property
     def settings(self) -> SGCN:

@@ -17,9 +17,10 @@ from PALNetLandmarksLib.errors import InputError, UsageError
 from PALNetLandmarksLib.protocol import load_protocol
 from training_tools import cross_validation as module
 from training_tools.ablation import SETTINGS_FILE, ablate, chosen_settings, read_settings
+from training_tools.bundling import Training
 from training_tools.cross_validation import CrossValidation, cross_validate
 from training_tools.presets import PRESETS, preset_named
-from training_tools.recipes import recipe_for
+from training_tools.recipes import recipe_for, same_training
 from training_tools.results_file import Evaluation, read_results
 from training_tools.scan_sources import Scans
 from training_tools.training import TrainingSettings
@@ -196,6 +197,43 @@ def test_ablation_cross_validates_each_setting_on_the_same_folds(tmp_path: Path,
     assert len(trained) == 10
     with pytest.raises(UsageError, match="no setting 'k7'"):
         chosen_settings(settings, ["k7"])
+
+
+def test_the_table_of_2s_sgcn_can_be_built_and_trains_what_differs_only() -> None:
+    settings = read_settings(SETTINGS_FILE.with_name("ablation_sgcn.csv"))
+    recipes = [recipe_for(one.network, 50, list(range(50)), one.parameters) for one in settings]
+    first = recipes[0]
+    for recipe in recipes:
+        assert recipe.name == "sgcn" and sum(weight.numel() for weight in recipe.build().parameters()) > 10_000
+    like = {one.id for one, recipe in zip(settings, recipes, strict=True) if same_training(first, recipe)}
+    assert like == {"2s-sgcn", "1s-sgcn", "t4", "t8", "t16", "t32"}
+    assert same_training(*(recipes[[one.id for one in settings].index(name)] for name in ("2s-gcn", "1s-gcn")))
+
+
+def test_what_is_made_of_a_trained_network_is_not_trained_again(
+    tmp_path: Path, trained: list[TrainingJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[tuple[str, Any]] = []
+
+    def finished(run: Path) -> Training:
+        network = {"name": "sgcn", "parameters": {"stages": 2}}
+        return Training({"network": network}, run.as_posix().encode(), None, {})  # type: ignore[arg-type]
+
+    def bundle(training: Training, folder: Path, *_: object) -> None:
+        used.append((training.weights.decode(), training.description["network"]["parameters"]["stages"]))
+
+    monkeypatch.setattr(module, "finished_training", finished)
+    monkeypatch.setattr(module, "calibrated_bundle", bundle)
+    table = tmp_path / "sgcn.csv"
+    table.write_text('id,title,preset,network,parameters\ntwo,t,paper,sgcn,{}\none,t,paper,sgcn,"{""stages"": 1}"\n'
+                     'other,t,paper,sgcn,"{""depth"": 2, ""stages"": 1}"\n')  # fmt: skip
+    settings = read_settings(table)
+    made = ablate(plan(tmp_path), settings, lambda name: TrainingSettings(preset=preset_named(name)), only_fold=3)
+    assert [one.name for one in made] == ["two", "one", "other"]  # of that fold alone
+    assert [job.run.parts[-3] for job in trained] == ["two", "other"]
+    place = (tmp_path / "two" / "fold3" / "training").as_posix()
+    # The second takes the training of the first with its own way to an answer; the third is what its own training says.
+    assert [(run == place, stages) for run, stages in used] == [(True, 2), (True, 1), (False, 2)]
 
 
 @pytest.mark.parametrize(
