@@ -209,9 +209,7 @@ def _fold(plan: CrossValidation, number: int, split: Split) -> Evaluation:
     if plan.shape:
         scans = [Scans(tuple(job.training), plan.reader)]
         shape_from = partial(fit_shape, scans=scans, cache=prepared, jobs=plan.jobs)
-    calibrated_bundle(
-        training, folder / "bundle", job.validation, identity, plan.jobs, plan.reader, shape_from
-    )
+    calibrated_bundle(training, folder / "bundle", job.validation, identity, plan.jobs, plan.reader, shape_from)
     tested = evaluate_bundle(
         load_bundle(folder / "bundle"),
         Scans(tuple(place[name] for name in split.test), plan.reader),
