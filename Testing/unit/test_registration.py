@@ -1,11 +1,16 @@
 """Registration on heads made of formulas, so that the true pose is known to the last bit."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from PALNetLandmarksLib.engine import registration as module
+from PALNetLandmarksLib.engine import registration_elastic
 from PALNetLandmarksLib.engine.registration import (
     Reference,
     refine_with_landmarks,
@@ -420,3 +425,20 @@ def test_rigid_part_of_the_fit_ignores_the_deformation(reference):
     expected = fit.pose @ rigid_fit(face.points, face.shape)
     np.testing.assert_allclose(face.rigid_pose, expected)
     assert rotation_angle(face.rigid_pose, fit.pose) > 0.01
+
+
+def test_the_number_of_threads_changes_no_bit_of_the_deformations() -> None:
+    code = (
+        "import hashlib, numpy as np; from PALNetLandmarksLib.engine.registration_elastic import smooth_modes; "
+        "points = 80.0 * np.random.default_rng(0).normal(size=(3000, 3)); modes = smooth_modes(points); "
+        "print(hashlib.sha256(modes.even.tobytes() + modes.odd.tobytes()).hexdigest())"
+    )
+    library = str(Path(registration_elastic.__file__).parents[2])
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": library, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "2")
+    }  # fmt: skip
+    assert len(said) == 1
