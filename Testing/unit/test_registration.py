@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from PALNetLandmarksLib.engine import registration as module
-from PALNetLandmarksLib.engine import registration_elastic
+from PALNetLandmarksLib.engine import registration as module, registration_elastic
 from PALNetLandmarksLib.engine.registration import (
     Reference,
     refine_with_landmarks,
