@@ -102,6 +102,11 @@ def test_cells_are_covered_evenly() -> None:
         assert abs(len(points) - 2048) < 40
         counts.append(np.histogram2d(points[:, 0], points[:, 1], bins=10, range=[[0, 64], [0, 64]])[0])
         assert abs((ranks % COARSE_STEP == 0).sum() - 512) < 45
+    small = np.argsort(np.floor(vertices[triangles].mean(axis=1) / 3.2).astype(np.int64) @ [1, 1000, 0], kind="stable")
+    numbers = np.floor(vertices[triangles[small]].mean(axis=1) / 3.2).astype(np.int64) @ [1, 1000, 0]
+    ranks = sample_surface(vertices, triangles[small], None, 2.0, cells=numbers).ranks
+    # No cell gives its first point to the coarse cloud more often than another: 400 cells of five would give 600.
+    assert abs((ranks % COARSE_STEP == 0).sum() - 512) < 60
     # Every cell gets its 20.5 points, on the average over seeds: none begins with a strip more often than another.
     assert np.std(counts) < 1.5
     assert abs(np.mean(counts, axis=0) - 20.48).max() < 0.8
@@ -111,9 +116,10 @@ def test_what_is_far_away_costs_nothing() -> None:
     vertices, triangles, _ = grid(400.0, 100)
     wall = np.array([[3e6, 0.0, 0.0], [3e6, 3e6, 0.0], [3e6, 0.0, 3e6]])
     mean = np.array([[190.0, 190.0, 0.0], [210.0, 210.0, 0.0]])
-    far = np.append(triangles, [[len(vertices) + k for k in range(3)]], axis=0)
-    cloud = face_cloud(np.concatenate([vertices, wall]), far, np.eye(4), mean)
-    np.testing.assert_array_equal(cloud.points, face_cloud(vertices, triangles, np.eye(4), mean).points)
+    far = np.concatenate([[[0, 1, 2]], triangles + 3])
+    cloud = face_cloud(np.concatenate([wall, vertices]), far, np.eye(4), mean, cells=np.arange(len(far)) // 50)
+    near = face_cloud(vertices, triangles, np.eye(4), mean, cells=(np.arange(len(triangles)) + 1) // 50)
+    np.testing.assert_array_equal(cloud.points, near.points)
 
 
 def test_nearest_repeats_points_of_a_tiny_cloud() -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from PALNetLandmarksLib.engine.bundle import load_bundle
@@ -111,6 +112,37 @@ def test_export_evaluates_and_loads_in_a_fresh_process(data: Path, run: Path, tm
     )
     assert max(float((start[name] - end[name]).abs().max()) for name in start) < 1e-5
     assert json.loads((tmp_path / "fine" / "run.json").read_text())["fine_tuned"] == "tiny-1"
+
+
+def test_another_export_of_a_model_keeps_its_shape_regression(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert BUNDLE.shape is not None
+    model, few = tmp_path / "model", tmp_path / "few"
+    for folder in sorted(path for path in data.iterdir() if path.is_dir())[:2]:
+        shutil.copytree(folder, few / folder.name)
+    words = ["export", "--bundle", str(BUNDLE.path), "--validation", str(few), "--test", str(few), "--jobs", "1",
+             "--title", "Again", "--training-data", "The same.", "--output", str(model)]  # fmt: skip
+    assert main([*words, "--asymmetry-gain", "1.2", "--version", "7.0"]) == 0
+    again = load_bundle(model)
+    assert again.shape is not None and again.shape.asymmetry_gain == 1.2 and again.version == "7.0"
+    for one, other in zip(again.shape.stages, BUNDLE.shape.stages, strict=True):
+        np.testing.assert_allclose(one.weights, other.weights, rtol=2e-3, atol=1e-9)
+    assert again.weights_sha256 == BUNDLE.weights_sha256
+    figures, before = (json.loads((path / "bundle.json").read_text())["training"] for path in (model, BUNDLE.path))
+    assert figures["shape_scans"] == before["shape_scans"] > 2000
+    for gain in ("0.9", "1.6", "nan"):
+        assert main([*words, "--asymmetry-gain", gain]) == 2
+        assert "makes no sense" in capsys.readouterr().err
+    assert load_bundle(model).version == "7.0"
+
+
+def test_only_a_shape_regression_has_a_gain(data: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "--run", str(run), "--data", str(data), "--title", "t", "--training-data", "d",
+             "--output", str(run / "model"), "--asymmetry-gain", "1.1"]  # fmt: skip
+    assert main(words) == 2
+    assert "Give --shape-data as well" in capsys.readouterr().err
+    assert not (run / "model").exists()
 
 
 def test_a_damaged_bundle_does_not_pass(tmp_path: Path) -> None:
