@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -175,7 +176,9 @@ def test_names_do_not_load_pytorch() -> None:
     code = (
         "import sys; from PALNetLandmarksLib.engine.networks import network_names; network_names(); print(*sys.modules)"
     )
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    modules = child.stdout.split()
     assert "PALNetLandmarksLib.engine.networks" in modules
     assert "torch" not in modules
 
