@@ -61,10 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--asymmetry-gain",
         type=float,
-        default=1.0,
         metavar="GAIN",
         help="multiply differences between right and left, against their shrinkage: 1 divided by the "
-        "slope that 'evaluate' reports on asymmetric scans (default 1)",
+        "slope that 'evaluate' reports on asymmetric scans (default: what the model of --bundle has, else 1)",
     )
     parser.add_argument("--jobs", type=int, default=2)
     return parser
@@ -88,7 +87,11 @@ def _shape_from(options: argparse.Namespace) -> Callable[[Bundle], tuple[ShapeRe
 
     It is fitted to ``--shape-data``, or the model's whose weights are taken.
     """
-    gain: float = options.asymmetry_gain
+    known = None
+    if options.bundle is not None and not options.shape_data:
+        known = bundled_shape(options.bundle)
+    kept = known[0].asymmetry_gain if known is not None else 1.0
+    gain: float = kept if options.asymmetry_gain is None else options.asymmetry_gain
     if not LEAST_GAIN <= gain <= LARGEST_GAIN:
         raise UsageError(
             f"A gain of asymmetry of {gain:g} makes no sense.", f"Give one from {LEAST_GAIN:g} to {LARGEST_GAIN:g}.",
@@ -103,7 +106,6 @@ def _shape_from(options: argparse.Namespace) -> Callable[[Bundle], tuple[ShapeRe
             return replace(shape, asymmetry_gain=gain), count
 
         return fitted
-    known = bundled_shape(options.bundle) if options.bundle is not None else None
     if known is not None:
         shape, scans = known
         return lambda _: (replace(shape, asymmetry_gain=gain), scans)

@@ -131,6 +131,10 @@ def test_another_export_of_a_model_keeps_its_shape_regression(
     assert again.weights_sha256 == BUNDLE.weights_sha256
     figures, before = (json.loads((path / "bundle.json").read_text())["training"] for path in (model, BUNDLE.path))
     assert figures["shape_scans"] == before["shape_scans"] > 2000
+    few_words = [*words[:2], str(model), *words[3:-1], str(tmp_path / "third")]
+    assert main(few_words) == 0
+    third = load_bundle(tmp_path / "third").shape
+    assert third is not None and third.asymmetry_gain == 1.2  # nothing said: the model keeps its own
     for gain in ("0.9", "1.6", "nan"):
         assert main([*words, "--asymmetry-gain", gain]) == 2
         assert "makes no sense" in capsys.readouterr().err
