@@ -201,9 +201,10 @@ def _in_own_axes(vertices: FloatArray, counted: npt.NDArray[np.bool_]) -> FloatA
     Two axes point where the vertices reach out farther, the third makes them right-handed. A vertex more or less
     changes hardly anything, and sums are of whole numbers, so that no bit depends on the order of the vertices.
     """
-    low = vertices[counted].min(axis=0)
-    step = max(float((vertices[counted].max(axis=0) - low).max()), 1e-30) / 8191.0
-    cells = np.rint((vertices[counted] - low) / step)
+    deciding = vertices[counted]
+    low = deciding.min(axis=0)
+    step = max(float((deciding.max(axis=0) - low).max()), 1e-30) / 8191.0
+    cells = np.rint((deciding - low) / step)
     total, count = cells.sum(axis=0), len(cells)
     spread, axes = np.linalg.eigh(cells.T @ cells - np.outer(total, total) / count)
     along = np.rint((cells - np.rint(total / count)) @ axes)
