@@ -42,11 +42,11 @@ class WeightAverage:
         """Take one step's weights in."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, value in network.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.weights[name].lerp_(value.detach(), 1.0 - decay)
-            else:
-                self.weights[name].copy_(value)
+        values = network.state_dict()
+        floating = [name for name, value in values.items() if value.dtype.is_floating_point]
+        torch._foreach_lerp_([self.weights[n] for n in floating], [values[n].detach() for n in floating], 1.0 - decay)
+        for name in values.keys() - set(floating):
+            self.weights[name].copy_(values[name])
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

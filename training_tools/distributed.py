@@ -69,7 +69,10 @@ def joined(device: str) -> Iterator[Team]:
     if started:
         dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
-        yield Team(dist.get_rank(), size, own)
+        team = Team(dist.get_rank(), size, own)
+        yield team
+        # One that leaves while another still talks to it would have that one aborted.
+        team.wait()
     finally:
         if started:
             dist.destroy_process_group()

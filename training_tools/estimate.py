@@ -97,9 +97,8 @@ def estimate(job: TrainingJob, jobs: int) -> Estimate:
             job.network.recipe(job.protocol), settings, training, read.validation, read.mean,
             np.asarray(job.protocol.mirror), Team(device=device),
         )  # fmt: skip
-        if not trainer.plan.augmentation:
-            # Inputs that never change are made once: as many as the steps need are made now and shared by the rest.
-            trainer.faces.prepare_first(len(few.training))
+        # What never changes is made once: as much as the steps need is made now and shared by the rest.
+        trainer.faces.prepare_first(len(few.training))
         times = []
         last = time.perf_counter()
         for _ in trainer.epoch(0, 0, most_steps=1 + TIMED_STEPS):

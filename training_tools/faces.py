@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -63,8 +65,13 @@ class FaceDataset(Dataset[dict[str, Tensor]]):
         changes: bool = True,
     ) -> None:
         self.subjects, self.mean, self.mirror = subjects, mean, mirror
-        self.recipe, self.augmentation, self.seed, self.changes = recipe, augmentation, seed, changes
+        self.recipe, self.seed, self.changes = recipe, seed, changes
+        self.near_landmarks: int = getattr(recipe, "near_landmarks", 0) if changes else 0
+        self.thinning: int = getattr(recipe, "thinning", 1) if changes else 1
+        low, high = augmentation.keep_share
+        self.augmentation = replace(augmentation, keep_share=(low / self.thinning, high / self.thinning))
         self.epoch = 0
+        self._near: list[NDArray[np.int32]] = []
         self._kept: dict[int, dict[str, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -72,8 +79,11 @@ class FaceDataset(Dataset[dict[str, Tensor]]):
         return len(self.subjects)
 
     def prepare(self) -> None:
-        """Make all inputs that never change now, so that processes forked later share them."""
-        if self.changes or not self.subjects:
+        """Make now what never changes, so that processes forked later share it."""
+        if not self.subjects:
+            return
+        if self.changes:
+            self._near = [self._near_landmarks(subject) for subject in self.subjects] if self.near_landmarks else []
             return
         first = self._made(0)
         size = sum(value.element_size() * value.nelement() for value in first.values())
@@ -81,9 +91,14 @@ class FaceDataset(Dataset[dict[str, Tensor]]):
             self._kept = {0: first} | {index: self._made(index) for index in range(1, len(self))}
 
     def prepare_first(self, count: int) -> None:
-        """Make the first inputs and let them stand for all: for a dry run over few scans."""
-        made = [self._made(index) for index in range(min(count, len(self)))]
-        self._kept = {index: made[index % len(made)] for index in range(len(self))}
+        """Prepare the first faces and let them stand for all: for a dry run over few scans."""
+        first = range(min(count, len(self)))
+        if not self.changes:
+            made = [self._made(index) for index in first]
+            self._kept = {index: made[index % len(made)] for index in range(len(self))}
+        elif self.near_landmarks:
+            near = [self._near_landmarks(self.subjects[index]) for index in first]
+            self._near = [near[index % len(near)] for index in range(len(self))]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return one face's input and truth: what the recipe makes, ``landmarks``, ``visible`` and ``known``."""
@@ -93,16 +108,33 @@ class FaceDataset(Dataset[dict[str, Tensor]]):
         subject = self.subjects[index]
         # Depends on seed, epoch and subject only: resuming gives the same faces as never having stopped.
         generator = np.random.default_rng((self.seed, self.epoch if self.changes else 0, index))
-        cloud, landmarks, mirrored = augment(
+        cloud, landmarks, mirrored, kept = augment(
             subject.cloud, subject.landmarks, self.mirror, self.augmentation, generator
         )
         known = np.asarray(np.isfinite(landmarks).all(axis=1))
         # A landmark that nobody marked stands at its mean place, where it does no harm, and counts nowhere.
         landmarks = np.where(known[:, None], landmarks, self.mean).astype(np.float32)
         visible = (subject.visible[self.mirror] if mirrored else subject.visible) & known
-        sample: dict[str, Any] = self.recipe.sample(cloud, self.mean, landmarks, generator)
+        sample: dict[str, Any] = self.recipe.sample(
+            cloud, self.mean, landmarks, generator, **self._candidates(index, mirrored, kept)
+        )
         sample |= {"landmarks": landmarks, "visible": visible, "known": known}
         return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in sample.items()}
+
+    def _near_landmarks(self, subject: CanonicalSubject) -> NDArray[np.int32]:
+        """Return the indices (l, c) of the points nearest to each landmark of an unchanged face."""
+        centres = np.where(np.isfinite(subject.landmarks), subject.landmarks, self.mean)
+        tree = cKDTree(subject.cloud[:, :3], balanced_tree=False, compact_nodes=False)
+        count = min(self.near_landmarks, len(subject.cloud))
+        return np.asarray(tree.query(centres, k=count)[1], dtype=np.int32)
+
+    def _candidates(self, index: int, mirrored: bool, kept: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the further arguments of the ``sample`` of a recipe that thins, see `training_tools.recipes`."""
+        if not self.near_landmarks:
+            return {}
+        near = self._near[index] if self._near else self._near_landmarks(self.subjects[index])
+        place = np.where(kept, np.cumsum(kept, dtype=np.int32) - 1, -1).astype(np.int32)
+        return {"thinned": self.thinning, "candidates": place[near[self.mirror] if mirrored else near]}
 
 
 def faces_for(

@@ -26,6 +26,7 @@ from PALNetLandmarksLib.engine.networks.patch_transformer import PassOutput, Pat
 from PALNetLandmarksLib.errors import UsageError
 
 Array = NDArray[np.float32]
+Candidates = NDArray[np.int32]
 Batch = Mapping[str, Tensor]
 
 HIDDEN_WEIGHT = 0.25
@@ -38,6 +39,11 @@ class Recipe(TypingProtocol):
     A recipe whose input is not cut from a cloud of points may also have a method ``dataset(subjects, mean, mirror,
     augmentation, seed, changes)`` that returns its own data set; see :mod:`training_tools.faces`. It may name in
     ``answer_parameters`` those of its parameters that only matter once the network is trained.
+
+    One with ``thinning`` and ``near_landmarks`` learns from clouds of so many times fewer points than it will see, and
+    its ``sample`` gets two more arguments: ``thinned``, by how much this cloud is, and ``candidates``, (l, c) int32,
+    indices into the cloud of so many points that were nearest to each landmark before the face was changed, −1 for
+    those left out since.
     """
 
     name: str
@@ -78,6 +84,19 @@ def _nearest(cloud: Array, centres: Array, count: int) -> Array:
     return cloud[tree.query(centres, k=count)[1]]
 
 
+def nearest_among(cloud: Array, centres: Array, count: int, candidates: Candidates) -> Array:
+    """Return the (l, k, 6) points nearest to each centre (l, 3), in no order, among its own candidates.
+
+    ``candidates`` (l, c) are indices into the cloud, −1 where there is none; where too few are left, the whole cloud is
+    searched.
+    """
+    apart = cloud[candidates, :3] - centres[:, None]
+    apart = np.einsum("lcj,lcj->lc", apart, apart)
+    apart[candidates < 0] = np.inf
+    chosen = candidates[np.arange(len(centres))[:, None], np.argpartition(apart, count - 1, axis=1)[:, :count]]
+    return _nearest(cloud, centres, count) if (chosen < 0).any() else cloud[chosen]
+
+
 def distances(predicted: Tensor, truth: Tensor) -> Tensor:
     """Return the point errors (b, l) in mm, with a gradient that stays finite at zero."""
     return (predicted - truth).square().sum(dim=-1).add(1e-4).sqrt()
@@ -93,18 +112,33 @@ class PatchTransformerRecipe:
     batch_size: int = 8
     weight_decay: float = 0.01
     bfloat16: bool = True
-    candidates: int = 640
+    pool: int = 640
+    thinning: int = 4
+    near_landmarks: int = 1400
 
     def build(self) -> nn.Module:
         """Return a fresh network."""
         return build_network(self.name, self.parameters)
 
-    def sample(self, cloud: Array, mean: Array, landmarks: Array, generator: np.random.Generator) -> dict[str, Array]:
+    def sample(
+        self,
+        cloud: Array,
+        mean: Array,
+        landmarks: Array,
+        generator: np.random.Generator,
+        thinned: int = 1,
+        candidates: Candidates | None = None,
+    ) -> dict[str, Array]:
         """Cut wide patches round the mean landmarks and a pool of close points round the true ones."""
         near = landmarks + generator.normal(0.0, 2.0, landmarks.shape).astype(np.float32)
+        pool = self.pool // thinned
+        if candidates is None or candidates.shape[1] < pool:
+            fine = _nearest(cloud, near, pool)
+        else:
+            fine = nearest_among(cloud, near, pool, candidates)
         return {
-            "coarse": _nearest(cloud[::COARSE_STEP], mean, self.parameters["points"]),
-            "fine": _nearest(cloud, near, self.candidates),
+            "coarse": _nearest(cloud[::COARSE_STEP], mean, self.parameters["points"] // thinned),
+            "fine": fine,
             "centres": mean,
         }
 
@@ -114,7 +148,7 @@ class PatchTransformerRecipe:
         first = network.first_pass(coarse[..., :3], coarse[..., 3:], batch["centres"])
         with torch.no_grad():
             apart = (fine[..., :3] - first.landmarks[:, :, None].float()).square().sum(dim=-1)
-            nearest = apart.topk(network.points, dim=-1, largest=False, sorted=False).indices
+            nearest = apart.topk(coarse.shape[2], dim=-1, largest=False, sorted=False).indices
             fine = torch.gather(fine, 2, nearest[..., None].expand(-1, -1, -1, 6))
         return first, network.second_pass(fine[..., :3], fine[..., 3:], first)
 

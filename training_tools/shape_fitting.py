@@ -98,13 +98,14 @@ class _Worker:
         from PALNetLandmarksLib.engine.reading import read_scan
         from PALNetLandmarksLib.engine.registration import register
         from PALNetLandmarksLib.engine.rigid import apply_transform
-        from training_tools.dataset import read_subject
+        from training_tools.dataset import SAMPLING, read_subject
 
         bundle = self.predictor.bundle
         try:
             subject = read_subject(folder, bundle.protocol, reader)
             digest = hashlib.sha256(subject.mesh.read_bytes())
-            digest.update(subject.landmarks.tobytes() + subject.visible.tobytes() + bundle.weights_sha256.encode())
+            digest.update(subject.landmarks.tobytes() + subject.visible.tobytes())
+            digest.update(bundle.weights_sha256.encode() + SAMPLING)
             stored = self.cache / f"{digest.hexdigest()[:32]}.npz"
             if stored.exists():
                 return folder.name, stored, ""

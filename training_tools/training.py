@@ -110,6 +110,8 @@ class Trainer:
         if weights is not None:
             self.network.load_state_dict(weights)
         self.network.to(team.device)
+        if team.device == "cpu" and hasattr(self.network, "part_by_part"):
+            setattr(self.network, "part_by_part", True)  # noqa: B010  (a module's attributes have no type of their own)
         self.rate = self.plan.learning_rate if self.plan.learning_rate is not None else recipe.learning_rate
         self.optimizer = _optimizer(self.network, self.plan, self.rate, recipe.weight_decay)
         self.average = WeightAverage(self.network, self.plan.averaging)
@@ -284,8 +286,8 @@ def _run(run: Path, trainer: Trainer) -> Path:
 def _optimizer(network: nn.Module, plan: Preset, rate: float, weight_decay: float) -> torch.optim.Optimizer:
     decay = plan.weight_decay if plan.weight_decay is not None else weight_decay
     if plan.optimiser == "adam":
-        return torch.optim.Adam(network.parameters(), lr=rate, weight_decay=decay)
-    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay, betas=(0.9, 0.98))
+        return torch.optim.Adam(network.parameters(), lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay, betas=(0.9, 0.98), fused=True)
 
 
 def _write_curves(path: Path, history: list[dict[str, Any]]) -> None:

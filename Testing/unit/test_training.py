@@ -14,7 +14,8 @@ from training_tools.augmentation import Augmentation, augment
 from training_tools.calibration import error_scale, visibility_limit
 from training_tools.dataset import CanonicalSubject, symmetric
 from training_tools.evaluation import ScanResult, confidence_figures, summarise
-from training_tools.recipes import PalnetRecipe, PatchTransformerRecipe, distances
+from training_tools.faces import FaceDataset
+from training_tools.recipes import PalnetRecipe, PatchTransformerRecipe, distances, nearest_among
 from training_tools.training import TrainingSettings, train
 
 MIRROR = np.array([0, 2, 1, 3])
@@ -37,7 +38,7 @@ def ball(seed: int, count: int = 3000) -> CanonicalSubject:
 
 def test_no_augmentation_changes_nothing() -> None:
     face = ball(0)
-    cloud, landmarks, mirrored = augment(face.cloud, face.landmarks, MIRROR, STILL, np.random.default_rng(0))
+    cloud, landmarks, mirrored, _ = augment(face.cloud, face.landmarks, MIRROR, STILL, np.random.default_rng(0))
     np.testing.assert_allclose(cloud, face.cloud, atol=1e-4)
     np.testing.assert_allclose(landmarks, face.landmarks, atol=1e-4)
     assert not mirrored
@@ -48,7 +49,7 @@ def test_landmarks_stay_on_the_augmented_surface() -> None:
     landmarks = (60 * face.landmarks / np.linalg.norm(face.landmarks, axis=1, keepdims=True)).astype(np.float32)
     settings = Augmentation(noise_mm=0.0, normal_noise=0.0, holes=0, mirror_share=1.0)
     for seed in range(5):
-        cloud, moved, mirrored = augment(face.cloud, landmarks, MIRROR, settings, np.random.default_rng(seed))
+        cloud, moved, mirrored, _ = augment(face.cloud, landmarks, MIRROR, settings, np.random.default_rng(seed))
         apart = np.linalg.norm(cloud[None, :, :3] - moved[:, None], axis=2).min(axis=1)
         assert apart.max() < 3.0  # spacing of the points
         assert mirrored
@@ -61,7 +62,7 @@ def test_landmarks_stay_on_the_augmented_surface() -> None:
 
 def small_recipe() -> PatchTransformerRecipe:
     return PatchTransformerRecipe(
-        {"landmarks": 4, "mirror": MIRROR.tolist(), "points": 16, "width": 20, "layers": 1}, batch_size=2, candidates=32
+        {"landmarks": 4, "mirror": MIRROR.tolist(), "points": 16, "width": 20, "layers": 1}, batch_size=2, pool=32
     )
 
 
@@ -85,6 +86,41 @@ def trained(run: Path, epochs: int, stop: int | None = None) -> dict[str, torch.
                 train(run, small_recipe(), faces, unseen, mean, MIRROR, settings)
     train(run, small_recipe(), faces, unseen, mean, MIRROR, settings)
     return load_file(run / "checkpoint.safetensors")
+
+
+def test_candidates_give_the_same_points_as_the_whole_cloud() -> None:
+    generator = np.random.default_rng(0)
+    cloud = ball(0).cloud
+    centres = ball(0).landmarks
+    apart = np.linalg.norm(cloud[None, :, :3] - centres[:, None], axis=2)
+    candidates = np.argsort(apart, axis=1)[:, :300].astype(np.int32)
+    candidates[:, generator.permutation(300)[:100]] = -1  # left out by an augmentation
+    kept = [row[row >= 0] for row in candidates]
+    found = nearest_among(cloud, centres, 50, candidates)
+    for points, row, centre in zip(found, kept, centres, strict=True):
+        expected = cloud[row[np.argsort(np.linalg.norm(cloud[row, :3] - centre, axis=1))[:50]]]
+        assert {tuple(p) for p in points} == {tuple(p) for p in expected}
+    # Too few of them are left: all points of the cloud are looked at.
+    assert nearest_among(cloud, centres, 250, candidates).shape == (4, 250, 6)
+
+
+def test_changed_faces_have_fewer_points_round_the_same_places() -> None:
+    faces = [ball(i, 20_000) for i in range(2)]
+    mean = faces[0].landmarks
+    recipe = PatchTransformerRecipe({"landmarks": 4, "mirror": MIRROR.tolist(), "points": 64}, pool=160)
+    still = FaceDataset(faces, mean, MIRROR, recipe, STILL, 0, changes=False)[1]
+    assert still["coarse"].shape == (4, 64, 6) and still["fine"].shape == (4, 160, 6)
+    reach = (still["fine"][..., :3] - still["landmarks"][:, None]).norm(dim=-1).max()
+    for epoch in range(8):
+        changed = FaceDataset(faces, mean, MIRROR, recipe, Augmentation(holes=0), 0)
+        changed.prepare()
+        changed.epoch = epoch
+        sample = changed[1]
+        assert sample["coarse"].shape == (4, 64 // recipe.thinning, 6)
+        assert sample["fine"].shape == (4, 160 // recipe.thinning, 6)
+        # A quarter of the points, but of the same surface: of landmarks after the mirror, too.
+        middle = sample["fine"][..., :3].mean(dim=1)
+        assert ((middle - sample["landmarks"]).norm(dim=-1) < reach).all()
 
 
 def test_resumed_training_gives_the_same_bits(tmp_path: Path) -> None:

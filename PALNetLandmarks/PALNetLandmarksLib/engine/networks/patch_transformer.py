@@ -21,6 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from PALNetLandmarksLib.engine.networks.patch_features import patch_features, similarities
+
 COARSE_SCALE = 25.0
 FINE_SCALE = 12.0
 POSITION_SCALE = 100.0
@@ -41,10 +43,7 @@ class PassOutput(NamedTuple):
 
 
 class SteeredLinear(nn.Module):
-    """A linear layer shared by all kinds of landmark, its outputs scaled and shifted for each kind.
-
-    The scale is folded into the weights: one batched matrix product over the landmarks, and its gradient too.
-    """
+    """A linear layer shared by all kinds of landmark, its outputs scaled and shifted for each kind."""
 
     def __init__(self, kinds: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -54,11 +53,9 @@ class SteeredLinear(nn.Module):
         nn.init.normal_(self.scale.weight, std=0.1)
         nn.init.normal_(self.shift.weight, std=0.1)
 
-    def forward(self, features: Tensor, kinds: Tensor) -> Tensor:
-        """Map (l, n, i) features of l landmarks of the given kinds (l,) to (l, n, o)."""
-        weight = self.shared.weight * (1.0 + self.scale(kinds))[:, :, None]
-        bias = self.shared.bias + self.shift(kinds)
-        return torch.baddbmm(bias[:, None], features, weight.transpose(1, 2))
+    def forward(self, kinds: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weights (l, o, i), scale folded in, and biases (l, o) of l landmarks of the given kinds (l,)."""
+        return self.shared.weight * (1.0 + self.scale(kinds))[:, :, None], self.shared.bias + self.shift(kinds)
 
 
 class Pass(nn.Module):
@@ -96,7 +93,7 @@ class Pass(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(
-        self, patches: Tensor, centres: Tensor, kinds: Tensor, side: Tensor, context: Tensor | None
+        self, patches: Tensor, centres: Tensor, kinds: Tensor, side: Tensor, context: Tensor | None, part_by_part: bool
     ) -> PassOutput:
         """Locate the landmarks.
 
@@ -111,21 +108,21 @@ class Pass(nn.Module):
             Factors that reflect the patches of the left side.
         context : (b, l, c) or None
             Tokens of the pass before, where there is one.
+        part_by_part : bool
+            See :func:`PALNetLandmarksLib.engine.networks.patch_features.patch_features`.
         """
         batch, landmarks, count, _ = patches.shape
         points = patches[..., :3] * side
         features = torch.cat([points / self.scale, patches[..., 3:] * side], dim=-1)
         features = features.transpose(0, 1).reshape(landmarks, batch * count, 6)
-        for layer in self.encoder:
-            features = torch.relu(layer(features, kinds))
-        features = features.reshape(landmarks, batch, count, -1)
-        pooled = torch.cat([features.max(dim=2).values, features.mean(dim=2)], dim=-1).transpose(0, 1)
+        encoded = patch_features(features, batch, [layer(kinds) for layer in self.encoder], part_by_part)
+        pooled = torch.cat([encoded.highest, encoded.mean], dim=-1).transpose(0, 1)
         tokens = self.pooled(pooled) + self.label.weight + self.position(centres / POSITION_SCALE)
         if self.context is not None and context is not None:
             tokens = tokens + self.context(context)
         tokens = self.attention(tokens)
-        query = self.query(tokens).transpose(0, 1)[..., None] / features.shape[-1] ** 0.5
-        weights = torch.softmax((features @ query)[..., 0].float(), dim=-1).transpose(0, 1)
+        query = self.query(tokens).transpose(0, 1) / self.query.out_features**0.5
+        weights = torch.softmax(similarities(encoded, query).float(), dim=-1).transpose(0, 1)
         answer = self.head(tokens).float()
         offset = (weights[:, :, None] @ points)[:, :, 0] + 0.2 * self.scale * answer[..., :3]
         return PassOutput(
@@ -152,6 +149,11 @@ class PatchTransformer(nn.Module):
         Size of the attention between landmarks in the first pass; the second has two layers.
     point_widths : sequence of int
         Channels of the point-wise layers.
+
+    Attributes
+    ----------
+    part_by_part : bool
+        Whether it is trained on a processor, in the way that is faster there.
     """
 
     def __init__(
@@ -166,6 +168,7 @@ class PatchTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.points = points
+        self.part_by_part = False
         representative = [min(i, m) for i, m in enumerate(mirror)]
         kinds = {r: k for k, r in enumerate(sorted(set(representative)))}
         self.register_buffer("kinds", torch.tensor([kinds[r] for r in representative]), persistent=False)
@@ -179,10 +182,10 @@ class PatchTransformer(nn.Module):
     def first_pass(self, points: Tensor, normals: Tensor, centres: Tensor) -> PassOutput:
         """Look at wide patches (b, l, k, 3) round the centres (b, l, 3)."""
         patches = torch.cat([points - centres[:, :, None], normals], dim=-1)
-        return self.coarse(patches, centres, self.kinds, self.side, None)
+        return self.coarse(patches, centres, self.kinds, self.side, None, self.part_by_part)
 
     def second_pass(self, points: Tensor, normals: Tensor, first: PassOutput) -> PassOutput:
         """Look at close patches (b, l, k, 3) round the first answer, which is taken as given."""
         centres = first.landmarks.detach()
         patches = torch.cat([points - centres[:, :, None], normals], dim=-1)
-        return self.fine(patches, centres, self.kinds, self.side, first.tokens)
+        return self.fine(patches, centres, self.kinds, self.side, first.tokens, self.part_by_part)
